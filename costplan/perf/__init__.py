@@ -1,0 +1,1 @@
+"""From GPU, model and measured kernels to memory budgets and step times."""

@@ -1,0 +1,1 @@
+"""Measured kernels on disk: tables, manifest, store, importers."""

@@ -1,0 +1,1 @@
+"""Real results against predictions: error reports."""
