@@ -10,14 +10,34 @@ from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
+class SparseIndex:
+    """The indexer of sparse attention: picks ``top_k`` tokens per query, keeps a key cache of its own.
+
+    ``head_dim`` elements are cached per token (or per ``compress_ratio`` tokens). Picks are made in blocks
+    of ``block_size`` tokens (MiniMax-M3: 128). ``owns_cache`` is False for a layer that reuses the picks of
+    an earlier one (GLM-5.2): such a layer has neither indexer weights nor an index cache.
+    """
+
+    num_heads: int
+    head_dim: int
+    top_k: int
+    block_size: int = 1
+    owns_cache: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class Attention:
     """Softmax attention with a KV cache: MHA, GQA or MQA, full or windowed.
 
     ``window`` is the number of most recent tokens that stay visible (None: all). ``owns_kv`` is False for
     a layer that reads the cache of an earlier one (Gemma 3n/4 KV sharing, cross-layer attention).
-    ``k_eq_v`` means that one stored vector serves as key and value. ``output_gate`` doubles the query
-    projection (Qwen3-Next/3.5). ``compress_ratio`` > 1 stores one KV entry per so many tokens (DeepSeek V4)
-    beside the window.
+    ``k_eq_v`` means that one stored vector serves as key and value (DeepSeek V4: cache is halved).
+    ``v_from_k`` means that values are computed by the key projection, yet both are stored (Gemma 4).
+    ``output_gate`` doubles the query projection (Qwen3-Next/3.5). ``compress_ratio`` > 1 stores one KV entry
+    per so many tokens (DeepSeek V4) beside the window. ``chunked`` marks a window that restarts every
+    ``window`` tokens instead of sliding (Llama 4). ``sinks`` adds one learned logit per head (gpt-oss).
+    ``in_size`` is the width of the input where it is not the hidden size (Zamba2). ``extra_params`` counts
+    weights beside the projections: query/key norms, sinks, compressors.
     """
 
     num_heads: int
@@ -35,15 +55,12 @@ class Attention:
     o_lora_rank: int | None = None
     q_lora_rank: int | None = None
     o_groups: int = 1
-
-
-@dataclass(frozen=True, slots=True)
-class SparseIndex:
-    """The indexer of DeepSeek sparse attention: picks ``top_k`` tokens, keeps a key cache of its own."""
-
-    num_heads: int
-    head_dim: int
-    top_k: int
+    v_from_k: bool = False
+    chunked: bool = False
+    sinks: bool = False
+    in_size: int | None = None
+    index: SparseIndex | None = None
+    extra_params: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +75,8 @@ class MlaAttention:
     v_head_dim: int
     q_lora_rank: int | None = None
     index: SparseIndex | None = None
+    output_gate: bool = False
+    extra_params: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +85,8 @@ class LinearMixer:
 
     ``state_elems`` is the recurrent state and ``conv_elems`` the convolution state, in elements per
     sequence before tensor parallelism; ``params`` counts all weights of the mixer. The head numbers
-    describe the kernel (None where the kind has none).
+    describe the kernel (None where the kind has none). ``state_dtype`` is the dtype of the recurrent state
+    where the config sets one (None: the engine's choice, usually that of the activations).
     """
 
     kind: str  # mamba1 | mamba2 | gdn | kda | lightning | rglru
@@ -79,6 +99,7 @@ class LinearMixer:
     head_v_dim: int | None = None
     conv_kernel: int | None = None
     n_groups: int | None = None
+    state_dtype: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +130,9 @@ class MoeMlp:
     latent_size: int | None = None
 
 
+QUANTIZABLE = frozenset({"attention", "linear", "mlp", "experts", "shared_expert", "router", "lm_head", "mtp"})
+"""Parts that a checkpoint's quantisation may reach; everything else stays in the base dtype."""
+
 Mixer = Attention | MlaAttention | LinearMixer
 Mlp = DenseMlp | MoeMlp
 
@@ -118,11 +142,14 @@ class Layer:
     """One transformer block; a block of a hybrid model may lack mixers or an MLP.
 
     ``mixers`` holds one mixer, or several that run on the same input (Falcon-H1 runs attention beside
-    Mamba).
+    Mamba). ``norm_params`` counts the block's own norms; ``extra_params`` small matrices outside mixer and
+    MLP (per-layer-embedding gates, hyper-connections), which every token passes through.
     """
 
     mixers: tuple[Mixer, ...]
     mlp: Mlp | None
+    norm_params: int = 0
+    extra_params: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,8 +167,11 @@ class ModelSpec:
 
     ``unquantized`` names the parts that the checkpoint keeps in ``base_dtype``:
     any of ``attention``, ``mlp``, ``experts``, ``shared_expert``, ``router``, ``lm_head``, ``linear``, ``vision``.
+    ``part_dtypes`` names parts that are stored in a third format (NVFP4 experts beside FP8 attention).
     ``extra_params`` counts weights outside the decoder (vision tower, projector); ``mtp_params`` those of
-    multi-token-prediction layers, which published totals may or may not include.
+    multi-token-prediction layers, which published totals may or may not include. ``other_params`` are the
+    decoder's weights outside layers, embeddings and head (final norm, head bias, per-layer-embedding
+    projection). ``tied_layer_params`` are counted in several layers but stored once (Zamba2's shared block).
     """
 
     name: str
@@ -159,12 +189,23 @@ class ModelSpec:
     mtp_params: int = 0
     ple_params: int = 0  # per-layer embeddings (Gemma 3n/4): looked up, not multiplied
     learned_positions: int = 0
-    norm_params_per_layer: int = 0
+    other_params: int = 0
+    tied_layer_params: int = 0
+    part_dtypes: tuple[tuple[str, str], ...] = ()
     notes: tuple[str, ...] = field(default=())
+    source: str = ""
 
     @property
     def num_layers(self) -> int:
         return sum(g.count for g in self.layers)
+
+    def part_dtype(self, part: str) -> str:
+        """Storage format of ``part``: a name of `ParamCount.parts` (``attention``, ``experts``, ``norm`` ...)."""
+        if part in (own := dict(self.part_dtypes)):
+            return own[part]
+        if part in self.unquantized or part not in QUANTIZABLE:
+            return self.base_dtype
+        return self.weight_dtype
 
     @property
     def is_moe(self) -> bool:
