@@ -130,7 +130,8 @@ class MoeMlp:
     latent_size: int | None = None
 
 
-QUANTIZABLE = frozenset({"attention", "linear", "mlp", "experts", "shared_expert", "router", "lm_head", "mtp"})
+QUANTIZABLE = frozenset(
+    {"attention", "linear", "mlp", "experts", "shared_expert", "router", "lm_head", "mtp"})
 """Parts that a checkpoint's quantisation may reach; everything else stays in the base dtype."""
 
 Mixer = Attention | MlaAttention | LinearMixer
@@ -154,10 +155,15 @@ class Layer:
 
 @dataclass(frozen=True, slots=True)
 class LayerGroup:
-    """``count`` layers of one shape."""
+    """``count`` layers of one shape.
+
+    ``copies`` says how often the attention and MLP weights of the group are stored where that is not
+    ``count`` (Zamba2 runs one shared block at several depths).
+    """
 
     layer: Layer
     count: int
+    copies: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,12 +172,12 @@ class ModelSpec:
     everything which its quantisation leaves alone (embeddings, norms, ignored modules) and of activations.
 
     ``unquantized`` names the parts that the checkpoint keeps in ``base_dtype``:
-    any of ``attention``, ``mlp``, ``experts``, ``shared_expert``, ``router``, ``lm_head``, ``linear``, ``vision``.
+    any of `QUANTIZABLE`.
     ``part_dtypes`` names parts that are stored in a third format (NVFP4 experts beside FP8 attention).
     ``extra_params`` counts weights outside the decoder (vision tower, projector); ``mtp_params`` those of
     multi-token-prediction layers, which published totals may or may not include. ``other_params`` are the
     decoder's weights outside layers, embeddings and head (final norm, head bias, per-layer-embedding
-    projection). ``tied_layer_params`` are counted in several layers but stored once (Zamba2's shared block).
+    projection).
     """
 
     name: str
@@ -190,7 +196,6 @@ class ModelSpec:
     ple_params: int = 0  # per-layer embeddings (Gemma 3n/4): looked up, not multiplied
     learned_positions: int = 0
     other_params: int = 0
-    tied_layer_params: int = 0
     part_dtypes: tuple[tuple[str, str], ...] = ()
     notes: tuple[str, ...] = field(default=())
     source: str = ""
@@ -200,7 +205,7 @@ class ModelSpec:
         return sum(g.count for g in self.layers)
 
     def part_dtype(self, part: str) -> str:
-        """Storage format of ``part``: a name of `ParamCount.parts` (``attention``, ``experts``, ``norm`` ...)."""
+        """Storage format of ``part``, a name of `ParamCount.parts` (``attention``, ``experts`` ...)."""
         if part in (own := dict(self.part_dtypes)):
             return own[part]
         if part in self.unquantized or part not in QUANTIZABLE:
