@@ -12,8 +12,10 @@ class GpuSpec:
 
     ``peak_flops`` maps a compute format (``fp32 fp16 bf16 fp8 int8 fp4``) to dense FLOP/s (or OP/s), never
     the sparse figure. ``mem_bytes`` is what the driver reports as total (what an engine multiplies by its
-    memory fraction); ``mem_marketed_bytes`` what the box says. Link speeds are bytes/s **per GPU and
-    direction**. ``sources`` maps a field name to where its value comes from.
+    memory fraction); ``mem_marketed_bytes`` what the box says, its GB read as GiB. Link speeds are bytes/s
+    **per GPU and direction**; ``link_gpus`` GPUs reach each other over the link (more than a node on NVL72,
+    fewer on NVLink bridges; None: as many as a node holds). ``sources`` maps a field name
+    (``peak_flops.bf16`` for a peak) to where its value comes from.
     """
 
     name: str
@@ -35,6 +37,7 @@ class GpuSpec:
     tdp_w: float | None
     notes: str
     sources: Mapping[str, str]
+    link_gpus: int | None = None
 
     def peak(self, compute: str) -> float | None:
         """Dense peak FLOP/s of format ``compute``; None where the device has no such unit."""
