@@ -27,12 +27,17 @@ from costplan.profile.table import Table
 
 ENGINES = ("vllm", "sglang", "trtllm")
 LICENCE = "Apache-2.0"
-ATTRIBUTION = "Copyright (c) 2025-2026 NVIDIA CORPORATION & AFFILIATES. Measured by the AIConfigurator / AISimulate project."
+ATTRIBUTION = ("Copyright (c) 2025-2026 NVIDIA CORPORATION & AFFILIATES. "
+               "Measured by the AIConfigurator / AISimulate project.")
 # our catalogue's GPU name -> the package's system name, where they differ
 SYSTEMS = {"a100_80gb_sxm": "a100_sxm", "rtx_pro_6000": "rtx_pro_6000_server"}
 PROTOCOL = {
-    "latency": "mean or median over runs as the source's collector reports it; one figure per case",
-    "cuda_graph": "yes, except kernels whose name says eager and groups listed under dropped.launch_bound",
+    "latency": "one figure per case, as the source's collector reports it; runs and spread only where a case occurs "
+               "more than once",
+    "cuda_graph": "not recorded per table; GEMM and attention groups whose small cases take 40 us or more, as host "
+                  "launches do and graph replay does not, are refused (dropped.launch_bound); collectives say graph or "
+                  "eager in their kernel name",
+    "cache": "sources.faster_than_hbm counts kept rows that beat HBM bandwidth: the working set stayed in L2",
     "rounding": "latencies are stored in steps of 0.1 % (error 0.05 % at most)",
 }
 
@@ -61,9 +66,9 @@ def import_profile(source: Source, *, gpu: str, engine: str, peaks: Peaks, folde
         raise UnknownNameError("system", system, source.systems())
     wanted = [t for t in source.tables if t.system == system and t.stem in SCHEMAS and _fits(t, engine)]
     parts = [_read(t, peaks, distributions) for t in wanted]
-    if not parts:
-        raise InputError(f"the source has no {engine} tables for {system}",
-                         hint=f"engines there: {', '.join(sorted({t.engine for t in source.tables if t.system == system}))}")
+    if not any(p.raw.engine == engine for p in parts):
+        known = sorted({t.engine for t in source.tables if t.system == system})
+        raise InputError(f"the source has no {engine} tables for {system}", hint=f"engines there: {', '.join(known)}")
     tables, entries = [], {}
     for family in sorted({SCHEMAS[p.raw.stem].family for p in parts}):
         table, entry = _family(family, [p for p in parts if p.table.family == family])
@@ -86,11 +91,13 @@ def _read(raw: RawTable, peaks: Peaks, distributions: Sequence[str] | None) -> _
         left_out |= {"other_distribution": int((~keep).sum())} if not keep.all() else {}
         table = table.take(keep)
     table, refused = sanity.check(table, peaks)
+    in_cache = sanity.faster_than_memory(table, peaks)
     meta = raw.meta()
     entry = (meta.get("tables") or {}).get(raw.stem) or {}
     runs = [c for c in entry.get("collections") or [] if isinstance(c, dict)]
     facts = {"file": raw.path, "engine": raw.engine, "version": raw.version, "rows_read": read_rows,
              "provenance": str(meta.get("provenance", "unknown")), "status": str(entry.get("status", "unknown")),
+             "faster_than_hbm": in_cache,
              "collected": sorted({str(c["collected_at"]) for c in runs if c.get("collected_at")}),
              "collectors": sorted({str(c["collector_ref"]) for c in runs if c.get("collector_ref")})}
     return _Part(raw, table, {**left_out, **refused}, facts, told["device"])
@@ -108,7 +115,8 @@ def _family(family: str, parts: Sequence[_Part]) -> tuple[Table, TableEntry]:
             dropped.update(part.dropped)
             dropped.update({"duplicate_key": folded.rows, "older_version": len(part.table) - len(table)})
             sources.append({**part.facts, "role": role, "rows_kept": len(folded.table),
-                            "refused": dict(sorted(part.dropped.items())), "worst_duplicate_spread": round(folded.worst_spread, 4)})
+                            "refused": dict(sorted(part.dropped.items())),
+                            "worst_duplicate_spread": round(folded.worst_spread, 4)})
             groups += _groups(part.raw, folded.table)
             if len(folded.table):
                 chosen.append(folded.table)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from costplan.core.errors import InputError
 from costplan.profile.families import FAMILIES
+from costplan.profile.merge import concat
 from costplan.profile.table import Table
 
 _MS, _US = 1e-3, 1e-6
@@ -153,6 +154,22 @@ def _expert_all_to_all(c: Columns) -> Table:
         "latency_s": c.floats("latency") * _US})
 
 
+def _deepep(c: Columns, *, mode: str) -> Table:
+    """SGLang's DeepEP tables hold a dispatch and a combine time per row; eight GPUs per node."""
+    normal = mode == "normal"
+    parts = []
+    for op in ("dispatch", "combine"):
+        time = c.floats(f"{op}_transmit_us") + c.floats(f"{op}_notify_us") if normal else c.floats(f"{op}_avg_t_us")
+        tail = [f":sms{n}" for n in c.ints(f"{op}_sms")] if normal else [""] * c.rows
+        kernel = [f"deepep_{'ht' if normal else 'll'}:top{t}:experts{e}:nodes{n}{x}" for t, e, n, x in zip(
+            c.ints("num_topk"), c.ints("num_experts"), c.ints("node_num"), tail, strict=True)]
+        parts.append(make_table("collective", {
+            "num_gpus": c.ints("node_num") * 8, "message_bytes": c.ints("num_token") * c.ints("hidden_size") * 2,
+            "op": np.full(c.rows, f"moe_{op}", dtype=object), "dtype": np.full(c.rows, "default", dtype=object),
+            "kernel": np.array(kernel, dtype=object), "latency_s": time * _US}))
+    return concat(parts)
+
+
 def _linear(c: Columns, *, kind: str) -> Table:
     """Mamba 2 in the words of the delta nets: groups are key heads, the state size is the key width."""
     mamba = kind == "mamba2"
@@ -198,9 +215,11 @@ SCHEMAS: dict[str, Schema] = {
     "nccl_perf": Schema("collective", lambda c: _collective(c, dtype="nccl_dtype", op=None)),
     "custom_allreduce_perf": Schema("collective", lambda c: _collective(c, dtype="allreduce_dtype", op="all_reduce")),
     "moe_a2a_perf": Schema("collective", _expert_all_to_all),
-    "gdn_perf": Schema("linear_attention", lambda c: _linear(c, kind="gdn"), {"phase": ("context", "generation")}),
-    "kda_perf": Schema("linear_attention", lambda c: _linear(c, kind="kda"), {"phase": ("context", "generation")}),
-    "mamba2_perf": Schema("linear_attention", lambda c: _linear(c, kind="mamba2"), {"phase": ("context", "generation")}),
+    "wideep_deepep_ll_perf": Schema("collective", lambda c: _deepep(c, mode="ll")),
+    "wideep_deepep_normal_perf": Schema("collective", lambda c: _deepep(c, mode="normal")),
+    "gdn_perf": Schema("linear_attention", lambda c: _linear(c, kind="gdn"), {"phase": tuple(_PHASES)}),
+    "kda_perf": Schema("linear_attention", lambda c: _linear(c, kind="kda"), {"phase": tuple(_PHASES)}),
+    "mamba2_perf": Schema("linear_attention", lambda c: _linear(c, kind="mamba2"), {"phase": tuple(_PHASES)}),
     "computescale_perf": Schema("elementwise", lambda c: _quantize(c, op="compute_scale")),
     "scale_matrix_perf": Schema("elementwise", lambda c: _quantize(c, op="quant")),
 }

@@ -20,6 +20,7 @@ class Family:
 
 
 _ATTN = ("num_heads", "num_kv_heads", "head_dim", "window", "page_size")
+_MODULE = ("dtype", "kv_dtype", "gemm_dtype", "kernel")
 
 FAMILIES: dict[str, Family] = {f.name: f for f in (
     Family("gemm", ("m", "n", "k"), ("dtype", "kernel")),
@@ -29,10 +30,10 @@ FAMILIES: dict[str, Family] = {f.name: f for f in (
     Family("mla_prefill", ("batch", "q_len", "kv_len", "num_heads"), ("dtype", "kv_dtype", "kernel")),
     Family("mla_decode", ("batch", "kv_len", "num_heads"), ("dtype", "kv_dtype", "kernel")),
     # whole MLA blocks: projections, RoPE and attention together; gemm_dtype is that of the projections
-    Family("mla_module_prefill", ("batch", "q_len", "kv_len", "num_heads"), ("dtype", "kv_dtype", "gemm_dtype", "kernel")),
-    Family("mla_module_decode", ("batch", "kv_len", "num_heads"), ("dtype", "kv_dtype", "gemm_dtype", "kernel")),
-    Family("dsa_module_prefill", ("batch", "q_len", "kv_len", "num_heads"), ("model", "dtype", "kv_dtype", "gemm_dtype", "kernel")),
-    Family("dsa_module_decode", ("batch", "kv_len", "num_heads"), ("model", "dtype", "kv_dtype", "gemm_dtype", "kernel")),
+    Family("mla_module_prefill", ("batch", "q_len", "kv_len", "num_heads"), _MODULE),
+    Family("mla_module_decode", ("batch", "kv_len", "num_heads"), _MODULE),
+    Family("dsa_module_prefill", ("batch", "q_len", "kv_len", "num_heads"), ("model", *_MODULE)),
+    Family("dsa_module_decode", ("batch", "kv_len", "num_heads"), ("model", *_MODULE)),
     Family("mla_bmm", ("tokens", "num_heads"), ("op", "dtype", "kernel")),
     # routed experts only; num_experts and inter_size before sharding by tp and ep
     Family("moe", ("tokens", "hidden_size", "inter_size", "top_k", "num_experts", "tp", "ep"),

@@ -81,4 +81,5 @@ def bytes_moved(table: Table) -> Floats | None:
 
 
 def _element_bytes(table: Table, column: str) -> Floats:
-    return np.array([ELEMENT_BYTES.get(d, 0.0) for d in table.vocab[column]])[table.codes[column]]
+    size = np.array([ELEMENT_BYTES.get(d, 0.0) for d in table.vocab[column]], dtype=np.float64)
+    return np.asarray(size[table.codes[column]])

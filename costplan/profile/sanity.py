@@ -7,7 +7,10 @@ Rules, in the order in which they are applied; each row is counted under the fir
   does: it was timed with the host in the loop, so small and middle sizes say nothing about the kernel;
 - ``above_compute_peak``: more FLOP/s than the device has, with 2 % tolerance;
 - ``above_bandwidth_peak``: the bytes that do not fit in L2 read or written faster than HBM can, likewise;
-- ``outlier``: one point of a sweep more than 3x off the line between its neighbours while these agree.
+- ``impossible_group``: a (dtype, kernel) group of which more than 2 % of the large cases (100 us at least) break a
+  peak: whatever it measured is not what it says (a cache of half the bytes, a clipped matrix);
+- ``outlier``: one point of a sweep more than 3x off the line between its neighbours while these agree. Sizes that
+  are no multiple of 8 are a sweep of their own: kernels that load in vectors really are up to 5x slower there.
 """
 
 from __future__ import annotations
@@ -26,7 +29,9 @@ TOLERANCE = 1.02
 LAUNCH_BOUND_S = 40e-6
 _SMALL_S = 2e-6
 _MIN_SMALL_ROWS = 20
-_FLOOR_FAMILIES = frozenset({"gemm", "attn_prefill", "attn_decode", "mla_prefill", "mla_decode", "mla_bmm", "elementwise"})
+_FLOOR_FAMILIES = frozenset({"gemm", "attn_prefill", "attn_decode", "mla_prefill", "mla_decode", "mla_bmm",
+                             "elementwise"})
+_LARGE_S, _MIN_LARGE_ROWS, _BROKEN_SHARE = 100e-6, 20, 0.02
 _OUTLIER, _AGREE = 3.0, 2.0
 
 
@@ -42,13 +47,17 @@ class Peaks:
 def check(table: Table, peaks: Peaks) -> tuple[Table, dict[str, int]]:
     """The believable rows of a table, sorted, and how many were refused for which reason."""
     dropped: dict[str, int] = {}
-    for reason, rule in (("non_positive", _unusable), ("launch_bound", _launch_bound), ("above_compute_peak", _compute),
-                         ("above_bandwidth_peak", _bandwidth), ("outlier", _outlier)):
+    for reason, rule in _RULES:
         table = sort(table) if reason == "outlier" else table
         if len(table) and (bad := rule(table, peaks)).any():
             dropped[reason] = int(bad.sum())
             table = table.take(~bad)
     return table, dropped
+
+
+def faster_than_memory(table: Table, peaks: Peaks) -> int:
+    """Rows that beat HBM bandwidth because L2 held their data: believable, but warmer than any engine step."""
+    return int((_memory_s(table, peaks, l2_bytes=0) > _latency(table)).sum()) if len(table) else 0
 
 
 def _latency(table: Table) -> Floats:
@@ -83,12 +92,25 @@ def _launch_bound(table: Table, peaks: Peaks) -> NDArray[np.bool_]:
     if table.family not in _FLOOR_FAMILIES:
         return bad
     latency, small = _latency(table), _least_s(table, peaks) < _SMALL_S
-    groups = group_ids(table, [n for n in ("op", "dtype", "kv_dtype", "kernel") if n in table.codes])
+    groups = _groups(table)
     for g in range(int(groups.max()) + 1):
         fast = latency[small & (groups == g)]
         if fast.size >= _MIN_SMALL_ROWS and np.quantile(fast, 0.05) > LAUNCH_BOUND_S:
             bad |= groups == g
     return bad
+
+
+def _groups(table: Table) -> NDArray[np.int64]:
+    return group_ids(table, [n for n in ("op", "dtype", "kv_dtype", "kernel") if n in table.codes])
+
+
+def _impossible_group(table: Table, peaks: Peaks) -> NDArray[np.bool_]:
+    broken = _compute(table, peaks) | _bandwidth(table, peaks)
+    groups, large = _groups(table), _least_s(table, peaks) > _LARGE_S
+    all_large = np.bincount(groups[large], minlength=int(groups.max()) + 1)
+    all_broken = np.bincount(groups[large & broken], minlength=int(groups.max()) + 1)
+    bad = (all_large >= _MIN_LARGE_ROWS) & (all_broken > _BROKEN_SHARE * all_large)
+    return np.asarray(bad[groups], dtype=np.bool_)
 
 
 def _compute(table: Table, peaks: Peaks) -> NDArray[np.bool_]:
@@ -105,12 +127,18 @@ def _outlier(table: Table, peaks: Peaks) -> NDArray[np.bool_]:
         return bad
     sweep = SWEEPS[table.family][-1]
     names = (*curve_columns(table.family, kernel=True), *SWEEPS[table.family][:-1])
-    curve = group_ids(table, names)
-    x, y = np.log(np.maximum(np.asarray(table.columns[sweep], dtype=np.float64), 1)), np.log(_latency(table))
+    size = np.asarray(table.columns[sweep], dtype=np.int64)
+    curve = 2 * group_ids(table, names) + ((size > 16) & (size % 8 != 0))
+    order = np.lexsort((size, curve))
+    curve, x, y = curve[order], np.log(np.maximum(size[order], 1)), np.log(_latency(table)[order])
     left, mid, right = slice(None, -2), slice(1, -1), slice(2, None)
     inside = (curve[left] == curve[mid]) & (curve[mid] == curve[right])
     width = np.where(x[right] > x[left], x[right] - x[left], 1.0)
     expected = y[left] + (y[right] - y[left]) * (x[mid] - x[left]) / width
     agree = np.abs(y[right] - y[left]) < np.log(_AGREE)
-    bad[mid] = inside & agree & (np.abs(y[mid] - expected) > np.log(_OUTLIER))
+    bad[order[mid]] = inside & agree & (np.abs(y[mid] - expected) > np.log(_OUTLIER))
     return bad
+
+
+_RULES = (("non_positive", _unusable), ("launch_bound", _launch_bound), ("impossible_group", _impossible_group),
+          ("above_compute_peak", _compute), ("above_bandwidth_peak", _bandwidth), ("outlier", _outlier))

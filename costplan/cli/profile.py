@@ -1,0 +1,176 @@
+"""``costplan profile``: import measured kernels, list, show and verify profiles."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from costplan.profile.sanity import Peaks
+    from costplan.profile.store import Listed, Profile
+
+app = typer.Typer(help="Measured kernels on disk: import, list, show, verify.", no_args_is_help=True)
+import_app = typer.Typer(help="Make a profile from somebody else's measurements.", no_args_is_help=True)
+app.add_typer(import_app, name="import")
+
+_JsonFlag = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
+_PLENTY_OF_L2_BYTES = 256 << 20
+
+
+@import_app.command("aiconfigurator")
+def import_aiconfigurator(
+    origin: Annotated[str, typer.Option("--from", help="Wheel file, folder, or installed package "
+                                                       "(aisimulate, aiconfigurator-core).")],
+    gpu: Annotated[list[str], typer.Option("--gpu", help="GPU, e.g. h200_sxm; may be repeated.")],
+    engine: Annotated[list[str], typer.Option("--engine", help="vllm, sglang or trtllm; may be repeated.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder that gets <gpu>-<engine>/.")],
+    distribution: Annotated[list[str] | None, typer.Option(
+        "--moe-distribution", help="Keep only this expert routing, e.g. balanced; may be repeated.")] = None,
+) -> None:
+    """Import the kernel tables of an aisimulate or aiconfigurator-core wheel (Apache-2.0 data)."""
+    from costplan.catalog.gpus import gpu as find_gpu
+    from costplan.profile.ai_import import import_profile
+    from costplan.profile.ai_source import open_source
+
+    specs = [find_gpu(name) for name in gpu]
+    source = open_source(origin)
+    for spec in specs:
+        for name in engine:
+            made = import_profile(source, gpu=spec.name, engine=name, peaks=_peaks(spec), distributions=distribution,
+                                  folder=out / f"{spec.name}-{name}")
+            _say(_imported(made))
+
+
+def _peaks(spec: Any) -> Peaks:
+    from costplan.profile.sanity import Peaks
+
+    return Peaks(spec.peak_flops, spec.mem_bandwidth_bytes_per_s, spec.l2_bytes or _PLENTY_OF_L2_BYTES)
+
+
+def _imported(made: Profile) -> str:
+    dropped = sum(n for t in made.manifest.tables.values() for n in _refused(t.dropped).values())
+    size = sum(f.stat().st_size for f in made.folder.iterdir())
+    rows = sum(t.rows for t in made.manifest.tables.values())
+    return f"{made.folder}: {rows} rows in {len(made.families)} families, {dropped} refused, {size / 1e6:.2f} MB"
+
+
+def _refused(dropped: Any) -> dict[str, int]:
+    """Rows that were not believed, without those that another version or an equal key replaced."""
+    replaced = ("older_version", "duplicate_key")
+    return {k: n for k, n in dropped.items() if k not in replaced and not k.startswith("other_")}
+
+
+@app.command("list")
+def list_command(as_json: _JsonFlag = False) -> None:
+    """List the profiles that costplan finds."""
+    from costplan.profile.store import list_profiles
+
+    found = list_profiles()
+    if as_json:
+        _print_json([_listed(p) for p in found])
+        return
+    _table(("profile", "gpu", "engine", "rows", "collected", "folder"), [
+        (p.name, "", "", "", f"unusable: {p.error}", str(p.folder)) if p.manifest is None else
+        (p.name, p.manifest.gpu, p.manifest.engine, f"{sum(t.rows for t in p.manifest.tables.values()):,}",
+         " to ".join(p.manifest.collected) or "not recorded", str(p.folder)) for p in found])
+
+
+def _listed(p: Listed) -> dict[str, Any]:
+    if p.manifest is None:
+        return {"name": p.name, "folder": str(p.folder), "error": str(p.error)}
+    return {"name": p.name, "folder": str(p.folder), "gpu": p.manifest.gpu, "engine": p.manifest.engine,
+            "rows": {f: t.rows for f, t in p.manifest.tables.items()}, "collected": list(p.manifest.collected)}
+
+
+@app.command("show")
+def show(profile: Annotated[str, typer.Argument(help="Name or folder of a profile.")],
+         as_json: _JsonFlag = False) -> None:
+    """Show where a profile comes from and what it covers."""
+    from costplan.profile.coverage import coverage
+    from costplan.profile.store import Profile
+
+    found = Profile.load(profile)
+    groups = coverage(found)
+    if as_json:
+        content = json.loads((found.folder / "manifest.json").read_text(encoding="utf-8"))
+        _print_json({"manifest": content, "coverage": [
+            {"family": g.family, **g.texts, "rows": g.rows, "hull": {k: list(v) for k, v in g.hull.items()}}
+            for g in groups]})
+        return
+    _print_facts(found)
+    _table(("family", "format, kernel", "rows", "measured from .. to"), [
+        (g.family, " ".join(g.texts.values()), f"{g.rows:,}",
+         "  ".join(f"{k} {a}..{b}" if a != b else f"{k} {a}" for k, (a, b) in g.hull.items() if b)) for g in groups])
+
+
+def _print_facts(found: Profile) -> None:
+    m = found.manifest
+    origin = " ".join(str(m.origin[k]) for k in ("package", "package_version") if m.origin.get(k))
+    facts = [("profile", m.name), ("folder", str(found.folder)), ("gpu", f"{m.gpu} ({m.device or 'device unknown'})"),
+             ("engine", m.engine), ("collected", " to ".join(m.collected) or "not recorded"),
+             ("origin", origin or "not recorded"), ("licence", m.licence)]
+    facts += [(f"version {k}", v or "not recorded") for k, v in m.versions.items()]
+    facts += [(f"protocol {k}", str(v)) for k, v in m.protocol.items()]
+    facts += [(f"dropped {f}", ", ".join(f"{k} {n:,}" for k, n in t.dropped.items()))
+              for f, t in m.tables.items() if t.dropped]
+    _table(("what", "value"), [*facts, *(("note", n) for n in m.notes)])
+
+
+@app.command("verify")
+def verify(profile: Annotated[str | None, typer.Argument(help="Name or folder; all profiles if absent.")] = None,
+           as_json: _JsonFlag = False) -> None:
+    """Read every table of one profile, or of all; check sums, schemas and values. Exit code 2 on damage."""
+    from costplan.core.errors import CostplanError
+    from costplan.profile.store import Profile, list_profiles
+
+    checked: list[dict[str, Any]] = []
+    for target in [profile] if profile else [str(p.folder) for p in list_profiles()]:
+        entry: dict[str, Any] = {"profile": target, "tables": 0, "rows": 0, "error": None}
+        try:
+            found = Profile.load(target)
+            for family in found.families:
+                entry["rows"] += len(found.table(family) or ())
+                entry["tables"] += 1
+        except CostplanError as e:
+            entry["error"], entry["hint"] = str(e), e.hint
+        checked.append(entry)
+    if as_json:
+        _print_json(checked)
+    else:
+        for entry in checked:
+            sys.stdout.write(_verdict(entry) + "\n")
+    if any(entry["error"] for entry in checked):
+        raise typer.Exit(2)
+
+
+def _verdict(entry: dict[str, Any]) -> str:
+    if entry["error"]:
+        return f"BAD {entry['profile']}: {entry['error']}"
+    return (f"ok  {entry['profile']}: manifest checksum, {entry['tables']} tables: SHA-256, schema, vocabulary and "
+            f"value range of {entry['rows']:,} rows")
+
+
+def _table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table as RichTable
+
+    table = RichTable(*header, box=box.SIMPLE, pad_edge=False)
+    for i, name in enumerate(header):
+        table.columns[i].justify = "right" if name == "rows" else "left"
+        table.columns[i].overflow = "fold"
+    for row in rows:
+        table.add_row(*row)
+    Console(highlight=False, markup=False).print(table)
+
+
+def _print_json(value: object) -> None:
+    sys.stdout.write(json.dumps(value, indent=1, allow_nan=False) + "\n")
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(text + "\n")
