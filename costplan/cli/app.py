@@ -1,0 +1,98 @@
+"""Entry point: builds the command tree without importing any room, runs it, turns errors into messages."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+import typer
+
+from costplan import __version__
+
+EXIT_CODES = "Exit codes: 0 done, 2 bad usage or input, 4 environment, 70 a bug of ours, 130 interrupted."
+
+app = typer.Typer(
+    name="costplan", no_args_is_help=True, add_completion=True, rich_markup_mode=None, pretty_exceptions_enable=False,
+    help="Which GPUs to rent for serving LLMs, how many, configured how, and what 1M tokens will cost: "
+         "from measured kernels, with an error bar.",
+    epilog=EXIT_CODES)
+
+
+def _version(show: bool) -> None:
+    if show:
+        typer.echo(f"costplan {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(_: bool = typer.Option(False, "--version", help="Print the version and exit.", callback=_version,
+                                is_eager=True)) -> None:
+    """Options of all commands."""
+
+
+def _register() -> None:
+    from costplan.cli import catalog, kv, predict, profile, roofline, schema, validate, workload
+
+    app.command("predict")(predict.predict)
+    app.command("kv")(kv.kv)
+    app.command("roofline")(roofline.roofline)
+    app.command("validate")(validate.validate)
+    app.command("schema")(schema.schema)
+    app.add_typer(workload.app, name="workload")
+    app.add_typer(profile.app, name="profile")
+    app.add_typer(catalog.app, name="catalog")
+
+
+_register()
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code."""
+    try:
+        code = app(args=list(argv) if argv is not None else None, standalone_mode=False)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    except Exception as e:
+        return _report(e)
+    return code if isinstance(code, int) else 0
+
+
+def _report(e: Exception) -> int:
+    """Print an error the way all commands do, and choose the exit code."""
+    from costplan.core.errors import CostplanError
+
+    if isinstance(e, CostplanError):
+        print(f"error: {_clean(str(e))}", file=sys.stderr)
+        if e.hint:
+            print(f"\nhint: {_clean(e.hint)}", file=sys.stderr)
+        return e.exit_code
+    if isinstance(e, typer.Abort):
+        print("interrupted", file=sys.stderr)
+        return 130
+    if isinstance(e, typer.TyperException):
+        if type(e).__name__ == "NoArgsIsHelpError":
+            print(e.format_message())
+        else:
+            print(f"error: {_clean(e.format_message())}\n\nhint: see --help of the command", file=sys.stderr)
+        return 2
+    if os.environ.get("COSTPLAN_DEBUG"):
+        raise e
+    print(f"error: unexpected {type(e).__name__}: {_clean(str(e))}\n\nhint: this is a bug of costplan; run again with "
+          "COSTPLAN_DEBUG=1 and report the traceback", file=sys.stderr)
+    return 70
+
+
+def _clean(text: str) -> str:
+    """Without control characters: names come from files that strangers may have written."""
+    return "".join(c if c.isprintable() or c in "\n\t" else f"\\x{ord(c):02x}" for c in text)
+
+
+def run() -> None:
+    """Console script."""
+    sys.exit(main())

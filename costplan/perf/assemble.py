@@ -1,0 +1,87 @@
+"""From a deployment to its latency model: which profiles answer, which GPU stands in, which overhead applies."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from costplan.catalog.gpu_spec import GpuSpec
+from costplan.catalog.gpus import gpu as find_gpu
+from costplan.catalog.model_spec import ModelSpec
+from costplan.perf.book import KernelBook
+from costplan.perf.latency import KernelLatencyModel
+from costplan.perf.layout import Layout
+from costplan.perf.ops import StepBuilder
+from costplan.perf.overhead import overhead
+from costplan.profile.store import Profile, find_profile, list_profiles
+
+ENGINES = ("vllm", "sglang", "trtllm")
+_ALIASES = {"nim": "trtllm", "tensorrt-llm": "trtllm", "lmdeploy": "vllm", "other": "vllm"}
+
+
+def kernel_engine(engine: str) -> str:
+    """The engine whose kernels stand for ``engine``: NIM runs TensorRT-LLM, forks run those of vLLM."""
+    return _ALIASES.get(engine, engine)
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """Profiles that answer for a GPU, best first, and the GPU that they were measured on (None: no profile)."""
+
+    profiles: tuple[Profile, ...]
+    measured_on: GpuSpec | None
+
+
+def sources_for(gpu: GpuSpec, engine: str, profile: Profile | None = None) -> Sources:
+    """The user's ``profile``, else the shipped ones of this GPU, else those of the most similar GPU."""
+    order = [kernel_engine(engine), *(e for e in ENGINES if e != kernel_engine(engine))]
+    if profile is not None:
+        others = [p for e in order if (p := find_profile(profile.gpu, e)) and p.name != profile.name]
+        return Sources((profile, *others), find_gpu(profile.gpu))
+    own = [p for e in order if (p := find_profile(gpu.name, e))]
+    if own:
+        return Sources(tuple(own), gpu)
+    names = sorted({p.manifest.gpu for p in list_profiles() if p.manifest})
+    donor = most_similar(gpu, [find_gpu(n) for n in names])
+    if donor is None:
+        return Sources((), None)
+    return Sources(tuple(p for e in order if (p := find_profile(donor.name, e))), donor)
+
+
+def most_similar(gpu: GpuSpec, measured: Sequence[GpuSpec]) -> GpuSpec | None:
+    """The measured GPU whose kernels should behave most alike: same architecture, then the nearest ratio of
+    compute to bandwidth, then the nearest bandwidth."""
+    def distance(other: GpuSpec) -> float:
+        ridge = _log_ratio(gpu.peak("bf16") or gpu.peak("fp16"), other.peak("bf16") or other.peak("fp16"))
+        speed = _log_ratio(gpu.mem_bandwidth_bytes_per_s, other.mem_bandwidth_bytes_per_s)
+        return 4.0 * (gpu.arch != other.arch) + 8.0 * (gpu.vendor != other.vendor) + abs(ridge - speed) + abs(speed)
+    return min(measured, key=distance, default=None)
+
+
+def _log_ratio(a: float | None, b: float | None) -> float:
+    return math.log(a / b) if a and b else 1.0
+
+
+_BOOKS: dict[tuple[str, tuple[str, ...]], KernelBook] = {}
+
+
+def _book(found: Sources, gpu: GpuSpec) -> KernelBook:
+    """Kernels are built once per GPU and set of profiles: a search asks for the same shapes again and again."""
+    key = (gpu.name, tuple(str(p.folder) for p in found.profiles))
+    if key not in _BOOKS:
+        _BOOKS[key] = KernelBook(found.profiles, found.measured_on, gpu)
+    return _BOOKS[key]
+
+
+def latency_model(spec: ModelSpec, gpu: GpuSpec, layout: Layout, *, engine: str, engine_version: str | None = None,
+                  weight_dtype: str | None = None, kv_dtype: str = "bf16", weight_only: bool = False,
+                  profile: Profile | None = None) -> KernelLatencyModel:
+    """Step times of ``spec`` on ``gpu`` from the best profiles at hand."""
+    found = sources_for(gpu, engine, profile)
+    book = _book(found, gpu)
+    kv = "bf16" if kv_dtype in ("fp16", "fp32", "bf16") else "fp8" if kv_dtype.startswith(("fp8", "int8")) else kv_dtype
+    ops = StepBuilder(book, spec, layout, weight_dtype or spec.weight_dtype, kv, weight_only).build()
+    return KernelLatencyModel(ops, overhead(engine, engine_version), layout.pp,
+                              measured_on=found.measured_on.name if found.measured_on else "",
+                              profiles=tuple(p.name for p in found.profiles))

@@ -1,0 +1,93 @@
+"""A measured kernel, ready to be asked: seconds at any size, with evidence and relative error."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from costplan.core.errors import OutOfRangeError
+from costplan.core.evidence import Evidence, worst
+from costplan.perf.grid import Grid
+from costplan.profile.table import Table
+
+LAUNCH_S = 2.0e-6
+"""Time of the smallest kernel inside a CUDA graph; the fastest rows of every imported table lie at 2-3 us."""
+
+MAX_OCTAVES = 5.0
+"""Beyond 32 times the measured range no answer is given."""
+
+Baseline = Callable[[Sequence[float]], float]
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Time of one kernel call with its evidence; ``count`` calls of it make up its share of a step."""
+
+    name: str
+    seconds: float
+    log_sd: float
+    evidence: Evidence
+    bound: str  # compute | bandwidth | latency | network
+
+
+@dataclass(frozen=True, slots=True)
+class TimedKernel:
+    """One kernel shape on one GPU.
+
+    ``baseline`` gives the roofline seconds on the *target* GPU; the grid holds log(measured / baseline) of
+    the GPU that was measured. ``transfer_sd`` is the extra relative error where the two differ or where
+    another format stands in. ``floor`` is a time that no call can beat (weights come from HBM in a model
+    that is larger than the L2 cache, although a microbenchmark may find them there).
+    """
+
+    name: str
+    grid: Grid | None
+    baseline: Baseline
+    transfer_sd: float = 0.0
+    default_log_ratio: float = 0.0
+    floor: Baseline | None = None
+    bound: Callable[[Sequence[float]], str] | None = None
+
+    def time(self, point: Sequence[float]) -> Timing:
+        """Seconds at ``point`` (the free coordinates of this kernel, e.g. tokens; or batch and kv_len)."""
+        base = self.baseline(point)
+        bound = self.bound(point) if self.bound else "bandwidth"
+        if self.grid is None:
+            seconds = base * math.exp(self.default_log_ratio)
+            return Timing(self.name, seconds, 0.35, Evidence.ANALYTIC, _latency_or(bound, seconds))
+        reading = self.grid.read(point)
+        if reading.octaves > MAX_OCTAVES:
+            raise OutOfRangeError(
+                f"{self.name} at {tuple(round(x) for x in point)} lies {2 ** reading.octaves:.0f}x outside what was "
+                "measured", hint="profile this shape, or ask for a smaller batch or context")
+        seconds = base * math.exp(reading.log_ratio)
+        if self.floor is not None:
+            seconds = max(seconds, self.floor(point))
+        evidence, log_sd = reading.evidence, reading.log_sd
+        if self.transfer_sd:
+            evidence = worst((evidence, Evidence.EXTRAPOLATED))
+            log_sd = math.hypot(log_sd, self.transfer_sd)
+        return Timing(self.name, seconds, log_sd, evidence, _latency_or(bound, seconds))
+
+
+def _latency_or(bound: str, seconds: float) -> str:
+    return "latency" if seconds < 4 * LAUNCH_S else bound
+
+
+def grid_from(table: Table, coords: Sequence[str], baseline: Baseline) -> Grid:
+    """Tensor grid over the integer columns ``coords``; several rows of one cell give their fastest kernel."""
+    columns = [np.asarray(table.columns[c], dtype=float) for c in coords]
+    axes = [np.unique(c) for c in columns]
+    index = tuple(np.searchsorted(a, c) for a, c in zip(axes, columns, strict=True))
+    seconds = np.full([len(a) for a in axes], np.inf)
+    np.minimum.at(seconds, index, np.asarray(table.columns["latency_s"], dtype=float))
+    base = np.empty_like(seconds)
+    for cell in np.ndindex(*seconds.shape):
+        base[cell] = baseline([axes[d][i] for d, i in enumerate(cell)])
+    ratio = np.full_like(seconds, np.nan)
+    known = np.isfinite(seconds)
+    ratio[known] = np.log(seconds[known] / base[known])
+    return Grid([a.tolist() for a in axes], ratio)

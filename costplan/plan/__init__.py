@@ -1,0 +1,1 @@
+"""From predictions and prices to money: today the cost of one deployment."""

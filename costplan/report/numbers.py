@@ -1,0 +1,48 @@
+"""Numbers for people: three significant digits, the right unit, money. The only place that knows ms, GiB and %."""
+
+from __future__ import annotations
+
+import math
+
+from costplan.core.evidence import Estimate
+from costplan.core.units import GIB
+
+
+def significant(x: float, digits: int = 3) -> str:
+    """``x`` with so many significant digits, thousands separated, no exponent between 1e-4 and 1e12."""
+    if math.isinf(x) or math.isnan(x):
+        return str(x)
+    if x == 0:
+        return "0"
+    if not 1e-4 <= abs(x) < 1e12:
+        return f"{x:.{digits - 1}e}"
+    decimals = max(0, digits - 1 - math.floor(math.log10(abs(x))))
+    return f"{x:,.{decimals}f}"
+
+
+def seconds(x: float) -> str:
+    """A duration: ms below one second."""
+    return f"{significant(x * 1e3)} ms" if x < 1 else f"{significant(x)} s"
+
+
+def gib(x: float) -> str:
+    return f"{x / GIB:,.2f} GiB"
+
+
+def usd(x: float) -> str:
+    return f"${significant(x)}"
+
+
+def percent(x: float) -> str:
+    return f"{x * 100:.0f} %"
+
+
+def spread(e: Estimate, unit: str) -> str:
+    """The 90 % interval of an estimate in ``unit`` (s, tok/s, usd)."""
+    low, high = e.i90
+    if unit == "s":
+        k, name = (1e3, "ms") if e.value < 1 else (1.0, "s")
+        return f"{significant(low * k)} .. {significant(high * k)} {name}"
+    if unit == "usd":
+        return f"{usd(low)} .. {usd(high)}"
+    return f"{significant(low)} .. {significant(high)}{' ' + unit if unit else ''}"
