@@ -72,7 +72,7 @@ def _gqa(f: Fields, family: Family, span: Span, i: int, num_layers: int) -> Atte
     sinks = _sinks(f, span)
     norm = _norm_params(f, family, heads, kv, dim)
     gate = f.flag("attn_output_gate", "attention_output_gate", default=family.output_gate)
-    head_gate = f.hidden_size * heads if f.flag("use_head_wise_attn_gate", default=False) else 0
+    head_gate = f.hidden_size * heads if f.flag("use_head_wise_attn_gate", default=family.head_gate) else 0
     if not owns and norm:
         norm -= dim
     return Attention(
@@ -110,8 +110,9 @@ def _sinks(f: Fields, span: Span) -> bool:
 def _norm_params(f: Fields, family: Family, heads: int, kv: int, dim: int) -> int:
     """Weights of query and key norms."""
     kind = family.qk_norm
-    if f.text("model_type").startswith(("glm4_moe", "cohere")):
-        kind = "head" if f.flag("use_qk_norm", default=False) else ""
+    if f.text("model_type").startswith(("glm4_moe", "cohere")):  # off unless the file asks for it
+        asked = f.flag("use_qk_norm", default=False)
+        kind = ("full" if f.text("model_type").startswith("cohere") else "head") if asked else ""
     if f.flag("use_qk_norm", default=True) is False and kind:
         return 0
     if kind == "full":

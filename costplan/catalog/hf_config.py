@@ -12,7 +12,7 @@ from costplan.catalog.hf_fields import Fields
 from costplan.catalog.hf_layers import layer_groups, norm_width
 from costplan.catalog.hf_quant import precision
 from costplan.catalog.hf_vision import vision_params
-from costplan.catalog.model_spec import LayerGroup, ModelSpec
+from costplan.catalog.model_spec import Attention, LayerGroup, ModelSpec, MoeMlp
 from costplan.catalog.params import layer_params
 from costplan.core.errors import InputError
 
@@ -121,7 +121,8 @@ def _locate(path: Path) -> Path:
 
 
 def _sidecar(file: Path) -> Path | None:
-    """ModelOpt's ``hf_quant_config.json`` beside ``config.json``, or ``X_hf_quant_config.json`` beside ``X_config.json``."""
+    """ModelOpt's sidecar: ``hf_quant_config.json`` beside ``config.json``, ``X_hf_quant_config.json`` beside
+    ``X_config.json``; None where there is none."""
     if file.name.endswith("hf_quant_config.json"):
         raise InputError("this is a quantisation sidecar, not a model config", where=str(file),
                          hint="give the config.json beside it; the sidecar is then read as well")
@@ -146,7 +147,8 @@ def _refuse(outer: Fields, text: Fields, model_type: str) -> None:
     if reason is None and outer.flag("is_encoder_decoder", default=False):
         reason = "an encoder-decoder; costplan plans decoder-only models"
     if reason is not None:
-        raise text.fail("model_type", f"{model_type or 'unknown'!r} is {reason}", "choose a decoder-only model")
+        raise text.fail("model_type", f"{model_type or 'unknown'!r} is {reason}",
+                        "`costplan catalog models` lists what is built in")
 
 
 def _family(text: Fields, model_type: str) -> tuple[Family, tuple[str, ...]]:
@@ -177,7 +179,7 @@ def _tied(text: Fields, outer: Fields, family: Family) -> bool:
 
 def _other(text: Fields, family: Family, hidden: int, num_layers: int, vocab: int, ple: int) -> int:
     """Weights outside layers, embeddings and head: final norm, head bias, per-layer-embedding projection."""
-    other = norm_width(text, family)
+    other = norm_width(text, family) * (2 if family.embed_norm else 1)
     if family.head_bias:
         other += vocab
     if ple:
@@ -193,4 +195,9 @@ def _mtp(text: Fields, groups: tuple[LayerGroup, ...], hidden: int) -> int:
     depth = text.integer_or(0, "num_nextn_predict_layers", "mtp_num_hidden_layers", low=0, high=64)
     if not depth or not groups:
         return 0
-    return depth * (layer_params(groups[-1].layer, hidden).total + 2 * hidden * hidden + 3 * hidden)
+    if "*" in text.text("mtp_hybrid_override_pattern") or "attention" in (text.array("mtp_layers_block_type") or ()):  # one attention and one expert layer (Nemotron 3)
+        block = sum(layer_params(g.layer, hidden).total for g in groups
+                    if any(isinstance(m, Attention) for m in g.layer.mixers) or isinstance(g.layer.mlp, MoeMlp))
+    else:
+        block = layer_params(groups[-1].layer, hidden).total
+    return depth * (block + 2 * hidden * hidden + 3 * hidden)

@@ -31,7 +31,9 @@ class Family:
     norm_bias: bool = False
     qk_norm: str = ""
     head_bias: bool = False
+    embed_norm: bool = False
     output_gate: bool = False
+    head_gate: bool = False
     shared_gate: bool = False
     router_bias: bool = False
     default_window: int | None = None
@@ -45,8 +47,7 @@ _QWEN35 = Family(qk_norm="head", linear="gdn", output_gate=True, shared_gate=Tru
 _GEMMA2 = Family(tie=True, norms=4, windows="alternate", default_window=4096)
 _GEMMA3 = Family(tie=True, norms=4, qk_norm="head", windows="pattern", default_window=1024)
 _GEMMA4 = Family(tie=True, norms=4, qk_norm="head", windows="pattern", default_window=512)
-_PARALLEL_LN = Family(norms=1, norm_bias=True, gated=False)
-_ALL_BIAS = Family(tie=True, norm_bias=True, gated=False, qkv_bias=True, o_bias=True, mlp_bias=True)
+_BLOOM = Family(tie=True, embed_norm=True, norm_bias=True, gated=False, qkv_bias=True, o_bias=True, mlp_bias=True)
 
 FAMILIES: dict[str, Family] = {
     **dict.fromkeys(("llama", "granite", "internlm2", "internlm3", "smollm3", "aquila", "xverse",
@@ -73,7 +74,7 @@ FAMILIES: dict[str, Family] = {
                           position_offset=0),
     "opt": Family(tie=True, gated=False, norm_bias=True, qkv_bias=True, o_bias=True, mlp_bias=True,
                   position_offset=2),
-    "bloom": _ALL_BIAS, "mpt": Family(tie=True, gated=False),
+    "bloom": _BLOOM, "mpt": Family(tie=True, gated=False),
     "phi": Family(gated=False, norms=1, norm_bias=True, qkv_bias=True, o_bias=True, mlp_bias=True,
                   head_bias=True),
     "stablelm": Family(norm_bias=True),
@@ -90,14 +91,14 @@ FAMILIES: dict[str, Family] = {
                      "glm4_moe_lite", "deepseek_ref", "deepseek_v4", "longcat_flash"), _LLAMA),
     "kimi_linear": Family(linear="kda"), "glm5_next": Family(linear="kda"),
     "minimax_m2": Family(qk_norm="full", router_bias=True),
-    "minimax_m3": Family(qk_norm="head", router_bias=True),
+    "minimax_m3": Family(qk_norm="head", router_bias=True), "minimax_m3_vl": Family(qk_norm="head", router_bias=True),
     "minimax": Family(linear="lightning"), "minimax_text_01": Family(linear="lightning"),
     "mimo_v2_flash": Family(),
     "gpt_oss": Family(qkv_bias=True, o_bias=True, mlp_bias=True, router_bias=True, windows="alternate"),
     "llama4": Family(windows="nope4"),
     "ernie4_5_moe": Family(), "hunyuan_v1_dense": Family(qk_norm="head"),
     "hunyuan_v1_moe": Family(qk_norm="head"), "dots1": Family(qk_norm="head"),
-    "step3p5": Family(qk_norm="head"), "step3p7": Family(qk_norm="head"),
+    "step3p5": Family(qk_norm="head", head_gate=True), "step3p7": Family(qk_norm="head", head_gate=True),
     "bailing_moe": Family(), "apertus": Family(gated=False, qk_norm="head"), "arcee": Family(gated=False),
     "nemotron_h": Family(layout="nemotron_h", linear="mamba2", gated=False, norms=1),
     "nemotron-nas": Family(layout="deci"), "deci": Family(layout="deci"),

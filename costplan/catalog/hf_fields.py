@@ -65,7 +65,8 @@ class Fields:
         if isinstance(value, bool) or not isinstance(value, int):
             raise self.fail(key, f"must be a whole number, not {_show(value)}", "write it as a bare JSON number")
         if not low <= value <= high:
-            raise self.fail(key, f"is {_show(value)}, outside {low}..{high}", "check the config file for a typing error")
+            raise self.fail(key, f"is {_show(value)}, outside {low}..{high}",
+                            "check the config file for a typing error")
         return value
 
     def number_or(self, default: float, *keys: str, low: float = 0.0, high: float = 1e6) -> float:

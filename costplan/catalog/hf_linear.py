@@ -28,6 +28,8 @@ def _mamba2(f: Fields) -> LinearMixer:
     names = ("head_dim",) if f.text("model_type") == "mamba2" else ("mamba_head_dim", "mamba_d_head", "mamba_headdim")
     dim_key = next((k for k in names if f.has(k) and f.data[k] != "auto"), None)
     dim = f.integer(dim_key, high=1 << 16) if dim_key else expanded // heads
+    if not dim:
+        raise f.fail("mamba_num_heads", f"is {heads}, more than the {expanded} channels", "check the config file")
     inner = heads * dim
     state = f.integer("ssm_state_size", "mamba_d_state", "state_size")
     groups = f.integer_or(1, "n_groups", "mamba_n_groups", "mamba_ngroups", high=1 << 16)

@@ -35,26 +35,27 @@ def dense(f: Fields, family: Family, i: int = 0, num_layers: int = 1) -> DenseMl
 
 def is_moe_layer(f: Fields, i: int, num_layers: int) -> bool:
     """Whether layer ``i`` routes, by whichever of the published keys the file uses."""
-    if not _num_experts(f) or f.flag("enable_moe_block", default=True) is False:
+    if not _num_experts(f) or not f.flag("enable_moe_block", default=True):
         return False
+    listed = _listed(f, i, num_layers)
+    if listed is not None:
+        return listed
+    first = f.integer_or(0, "first_k_dense_replace", "num_dense_layers", low=0, high=1 << 16)
+    return i >= first and i not in (f.array("mlp_only_layers") or []) and _in_rhythm(f, i, num_layers)
+
+
+def _listed(f: Fields, i: int, num_layers: int) -> bool | None:
+    """What a per-layer list says of layer ``i``; None where the file has no such list."""
     kinds = f.array("mlp_layer_types", at_least=num_layers)
     if kinds is not None:
         return kinds[i] in ("sparse", "moe")
-    listed = f.find("moe_layer_freq")
-    if listed is not None and isinstance(listed[1], list):
-        flags = f.array("moe_layer_freq", at_least=num_layers) or []
-        return flags[i] in (1, True)
-    enum = f.text("moe_layers_enum")
-    if enum:
+    if isinstance(f.data.get("moe_layer_freq"), list):
+        return (f.array("moe_layer_freq", at_least=num_layers) or [])[i] in (1, True)
+    enum = f.data.get("moe_layers_enum")
+    if isinstance(enum, str) and enum:
         return str(i) in [part.strip() for part in enum.split(",")]
-    chosen = f.array("moe_layers")
-    if chosen:
-        return i in chosen
-    if i in (f.array("mlp_only_layers") or []):
-        return False
-    if i < f.integer_or(0, "first_k_dense_replace", "num_dense_layers", low=0, high=1 << 16):
-        return False
-    return _in_rhythm(f, i, num_layers)
+    chosen = f.array("moe_layers_enum" if isinstance(enum, list) else "moe_layers")
+    return i in chosen if chosen else None
 
 
 def _in_rhythm(f: Fields, i: int, num_layers: int) -> bool:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from costplan.catalog.hf_fields import Fields
 
-_BASE = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16", "float": "fp32", "half": "fp16", "auto": "bf16"}
+_BASE = {"float16": "fp16", "bfloat16": "bf16", "half": "fp16", "auto": "bf16"}
 _ALGO = {
     "FP8": "fp8", "FP8_PER_CHANNEL_PER_TOKEN": "fp8", "FP8_PB_WO": "fp8_block", "FP8_PB_REAL": "fp8_block",
     "FP8_BLOCK_SCALES": "fp8_block", "W8A8_SQ_PER_CHANNEL": "int8", "INT8": "int8", "W8A16": "int8",
@@ -53,7 +53,10 @@ def precision(text: Fields, outer: Fields, sidecar: Fields | None, num_layers: i
     source = inner or (quant if quant is not None and quant.data else None)
     if source is None:
         return Precision(base, base, notes=notes)
-    got = _modelopt(source, base, num_layers) if source.has("quant_algo") else _by_method(source, base, num_layers)
+    if source.has("quant_algo"):
+        got = _modelopt(source, quant, base, num_layers)
+    else:
+        got = _by_method(source, base, num_layers)
     expert = text.text("expert_dtype") or (quant.text("expert_dtype") if quant is not None else "")
     own = dict(got.parts)
     if expert == "fp4" and "experts" not in own:  # DeepSeek-V4: FP4 with one power-of-two scale per 32
@@ -64,6 +67,8 @@ def precision(text: Fields, outer: Fields, sidecar: Fields | None, num_layers: i
 def _base_dtype(text: Fields, outer: Fields) -> tuple[str, tuple[str, ...]]:
     for fields in (text, outer):
         name = fields.text("torch_dtype", "dtype").removeprefix("torch.")
+        if name in {"float32", "float"}:
+            return "bf16", ("stored in fp32; engines load it in 16 bits, counted as bf16",)
         if name in _BASE:
             return _BASE[name], ()
         if name:
@@ -71,13 +76,13 @@ def _base_dtype(text: Fields, outer: Fields) -> tuple[str, tuple[str, ...]]:
     return "bf16", ("dtype is not stated in the file: bf16 assumed",)
 
 
-def _modelopt(q: Fields, base: str, num_layers: int) -> Precision:
+def _modelopt(q: Fields, outer: Fields | None, base: str, num_layers: int) -> Precision:
     """ModelOpt: one algorithm, or per-layer ones under MIXED_PRECISION."""
     algo = q.text("quant_algo").upper()
     excluded = _names(q, "exclude_modules", "ignore")
     kv = _kv_algo(q)
     if algo == "MIXED_PRECISION":
-        return _mixed(q, base, kv, num_layers)
+        return _mixed(q, outer or q, base, kv)
     if algo not in _ALGO:
         raise q.fail("quant_algo", f"is {algo!r}, which costplan does not know",
                      "drop the quantization block and give the weight dtype yourself")
@@ -103,7 +108,7 @@ def _kv_scheme(q: Fields) -> str | None:
     return "fp8" if scheme.text("type") == "float" else "int8"
 
 
-def _mixed(q: Fields, base: str, kv: str | None, num_layers: int) -> Precision:
+def _mixed(q: Fields, outer: Fields, base: str, kv: str | None) -> Precision:
     """Per-layer algorithms: each part takes the one that most of its modules have."""
     layers = q.sub("quantized_layers")
     if layers is None:
@@ -115,7 +120,7 @@ def _mixed(q: Fields, base: str, kv: str | None, num_layers: int) -> Precision:
         if part and isinstance(algo, str) and algo.upper() in _ALGO:
             tally = votes.setdefault(part, {})
             tally[_ALGO[algo.upper()]] = tally.get(_ALGO[algo.upper()], 0) + 1
-    method = q.text("quant_method")
+    method = outer.text("quant_method")
     rest = "fp8_block" if method == "fp8" and not votes.keys() >= {"attention"} else base
     parts = {part: max(tally, key=lambda d: tally[d]) for part, tally in votes.items()}
     if not parts:

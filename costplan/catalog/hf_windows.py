@@ -82,24 +82,31 @@ def _by_rule(f: Fields, family: Family, n: int) -> list[str]:
     if every is not None or family.linear == "gdn":
         step = every or 4
         return ["full" if (i + 1) % step == 0 else "linear" for i in range(n)]
-    rule = family.windows
-    if rule == "alternate":
-        return ["sliding" if i % 2 == 0 else "full" for i in range(n)]
-    if rule == "nope4":
-        return _llama4(f, n)
-    if rule == "pattern":
-        return _pattern(f, n)
-    if rule == "qwen":
-        if not f.flag("use_sliding_window", default=False) or not f.has("sliding_window"):
-            return ["full"] * n
-        first = f.integer_or(n, "max_window_layers", low=0)
-        return ["sliding" if i >= first else "full" for i in range(n)]
-    if rule == "all":
-        # the key absent: the class default; the key null: no window
-        windowed = f.has("sliding_window", "sliding_window_size") or (
-            family.default_window is not None and "sliding_window" not in f.data)
-        return ["sliding" if windowed else "full"] * n
-    return ["full"] * n
+    match family.windows:
+        case "alternate":
+            kinds = ["sliding" if i % 2 == 0 else "full" for i in range(n)]
+        case "nope4":
+            kinds = _llama4(f, n)
+        case "pattern":
+            kinds = _pattern(f, n)
+        case "qwen":
+            kinds = _qwen(f, n)
+        case "all":
+            # the key absent: the class default; the key null: no window
+            windowed = f.has("sliding_window", "sliding_window_size") or (
+                family.default_window is not None and "sliding_window" not in f.data)
+            kinds = ["sliding" if windowed else "full"] * n
+        case _:
+            kinds = ["full"] * n
+    return kinds
+
+
+def _qwen(f: Fields, n: int) -> list[str]:
+    """Qwen 2 and 3: off unless ``use_sliding_window``; then the layers from ``max_window_layers`` on."""
+    if not f.flag("use_sliding_window", default=False) or not f.has("sliding_window"):
+        return ["full"] * n
+    first = f.integer_or(n, "max_window_layers", low=0)
+    return ["sliding" if i >= first else "full" for i in range(n)]
 
 
 def _pattern(f: Fields, n: int) -> list[str]:

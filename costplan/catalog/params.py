@@ -17,10 +17,10 @@ from costplan.catalog.model_spec import (
     DenseMlp,
     Layer,
     LinearMixer,
-    MlaAttention,
     Mixer,
-    MoeMlp,
+    MlaAttention,
     ModelSpec,
+    MoeMlp,
     SparseIndex,
 )
 
