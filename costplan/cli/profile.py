@@ -163,6 +163,7 @@ def _table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
     for i, name in enumerate(header):
         table.columns[i].justify = "right" if name == "rows" else "left"
         table.columns[i].overflow = "fold"
+        table.columns[i].no_wrap = name in ("profile", "gpu", "engine", "family")
     for row in rows:
         table.add_row(*row)
     Console(highlight=False, markup=False).print(table)

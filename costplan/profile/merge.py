@@ -55,9 +55,16 @@ def concat(tables: Sequence[Table]) -> Table:
         vocab[name] = words
         codes[name] = np.concatenate([
             np.array([index.get(w, 0) for w in t.vocab[name]] or [0], dtype=np.int64)[t.codes[name]] for t in tables])
-    columns = {name: np.concatenate([t.columns[name] for t in tables]) for name in first.columns
-               if all(name in t.columns for t in tables)}
+    names = dict.fromkeys(name for t in tables for name in t.columns)
+    columns = {name: np.concatenate([_column(t, name) for t in tables]) for name in names}
     return Table(first.family, columns, codes, vocab)
+
+
+def _column(table: Table, name: str) -> NDArray[np.generic]:
+    """A column; where a table has no ``runs`` each case was measured once, and its ``spread`` is unknown (0)."""
+    if name in table.columns:
+        return table.columns[name]
+    return np.full(len(table), 1 if name == "runs" else 0, dtype=np.int64 if name == "runs" else np.float64)
 
 
 def sort(table: Table) -> Table:
