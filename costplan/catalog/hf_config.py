@@ -195,7 +195,9 @@ def _mtp(text: Fields, groups: tuple[LayerGroup, ...], hidden: int) -> int:
     depth = text.integer_or(0, "num_nextn_predict_layers", "mtp_num_hidden_layers", low=0, high=64)
     if not depth or not groups:
         return 0
-    if "*" in text.text("mtp_hybrid_override_pattern") or "attention" in (text.array("mtp_layers_block_type") or ()):  # one attention and one expert layer (Nemotron 3)
+    attends = "*" in text.text("mtp_hybrid_override_pattern") or (
+        "attention" in (text.array("mtp_layers_block_type") or ()))
+    if attends:  # one attention and one expert layer (Nemotron 3)
         block = sum(layer_params(g.layer, hidden).total for g in groups
                     if any(isinstance(m, Attention) for m in g.layer.mixers) or isinstance(g.layer.mlp, MoeMlp))
     else:
