@@ -104,7 +104,7 @@ class StepBuilder:
             fmt = self._format(part)
             kernel = self.book.gemm(round(n), round(k), fmt, name)
             self.ops.append(Op("head" if part == "lm_head" else "gemm", kernel, count, at))
-            if fmt.act_bytes < 2 and name != "lm_head":
+            if fmt.act_bytes < 2 and name != "lm_head" and not self.book.static_quant:
                 self._elementwise("quant", k * (2 + fmt.act_bytes), count)
 
     def _elementwise(self, name: str, bytes_per_token: float, count: float, at: Points = _tokens) -> None:
@@ -185,7 +185,7 @@ class StepBuilder:
         gpu = self.book.target
         peak = gpu.peak("fp8") or gpu.peak("bf16") or 1e12
         kernel = TimedKernel("indexer", None, lambda p: work(p).time_s(peak, gpu.mem_bandwidth_bytes_per_s) + LAUNCH_S,
-                             default_log_ratio=math.log(2.0))
+                             default_log_ratio=math.log(2.0), work=work)
         self.ops.append(Op("attention", kernel, count, at))
 
     def _linear(self, m: LinearMixer, count: float) -> None:
@@ -242,7 +242,7 @@ def elementwise(book: KernelBook, name: str, bytes_per_token: float) -> TimedKer
     """A memory-bound kernel that streams ``bytes_per_token``; 80 % of the HBM peak (aisimulate systems yaml)."""
     bandwidth = book.target.mem_bandwidth_bytes_per_s
     return TimedKernel(name, None, lambda p: p[0] * bytes_per_token / bandwidth + LAUNCH_S * 0.8,
-                       default_log_ratio=math.log(1 / 0.8))
+                       default_log_ratio=math.log(1 / 0.8), work=lambda p: Work(0.0, p[0] * bytes_per_token))
 
 
 def bound_of(timings: Sequence[tuple[Timing, float]]) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 from costplan.core.errors import OutOfRangeError
 from costplan.core.evidence import Evidence, worst
 from costplan.perf.grid import Grid
+from costplan.perf.roofline import Work
 from costplan.profile.table import Table
 
 LAUNCH_S = 2.0e-6
@@ -40,7 +41,8 @@ class TimedKernel:
     ``baseline`` gives the roofline seconds on the *target* GPU; the grid holds log(measured / baseline) of
     the GPU that was measured. ``transfer_sd`` is the extra relative error where the two differ or where
     another format stands in. ``floor`` is a time that no call can beat (weights come from HBM in a model
-    that is larger than the L2 cache, although a microbenchmark may find them there).
+    that is larger than the L2 cache, although a microbenchmark may find them there). ``work`` gives the
+    FLOPs and bytes of a call (None: nobody asks).
     """
 
     name: str
@@ -50,6 +52,7 @@ class TimedKernel:
     default_log_ratio: float = 0.0
     floor: Baseline | None = None
     bound: Callable[[Sequence[float]], str] | None = None
+    work: Callable[[Sequence[float]], Work] | None = None
 
     def time(self, point: Sequence[float]) -> Timing:
         """Seconds at ``point`` (the free coordinates of this kernel, e.g. tokens; or batch and kv_len)."""
