@@ -107,6 +107,13 @@ def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _locate(path: Path) -> Path:
     """The config file that ``path`` means."""
+    try:
+        path.stat()
+    except FileNotFoundError as e:
+        raise InputError("no such file or folder", where=str(path),
+                         hint="give a config.json or its folder; nothing is downloaded") from e
+    except (OSError, ValueError) as e:
+        raise InputError(f"cannot read the path: {e}", where=str(path), hint="give a config.json or its folder") from e
     if path.is_dir():
         inside = path / "config.json"
         if inside.is_file():
@@ -114,9 +121,6 @@ def _locate(path: Path) -> Path:
         others = sorted(p.name for p in path.glob("*config.json"))[:3]
         raise InputError("the folder has no config.json", where=str(path), hint=(
             f"give one of its files: {', '.join(others)}" if others else "give the folder of a downloaded model"))
-    if not path.exists():
-        raise InputError("no such file or folder", where=str(path),
-                         hint="give a config.json or its folder; nothing is downloaded")
     return path
 
 

@@ -88,7 +88,7 @@ FAMILIES: dict[str, Family] = {
     "dbrx": Family(), "granitemoe": Family(tie=True),
     "granitemoehybrid": Family(layout="hybrid", linear="mamba2", tie=True),
     **dict.fromkeys(("deepseek_v2", "deepseek_v3", "deepseek_v32", "kimi_k2", "kimi_k25", "glm_moe_dsa",
-                     "glm4_moe_lite", "deepseek_ref", "deepseek_v4", "longcat_flash"), _LLAMA),
+                     "glm4_moe_lite", "mistral4", "deepseek_ref", "deepseek_v4", "longcat_flash"), _LLAMA),
     "kimi_linear": Family(linear="kda"), "glm5_next": Family(linear="kda"),
     "minimax_m2": Family(qk_norm="full", router_bias=True),
     "minimax_m3": Family(qk_norm="head", router_bias=True), "minimax_m3_vl": Family(qk_norm="head", router_bias=True),

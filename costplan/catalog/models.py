@@ -31,14 +31,24 @@ def model(name_or_path: str | Path, *, where: str | None = None) -> ModelSpec:
     known = None if isinstance(name_or_path, Path) else canonical_name(text)
     if known is not None:
         return _builtin(known)
-    path = Path(text).expanduser()
-    if text and (path.exists() or path.suffix == ".json" or text.startswith((".", "/", "~"))):
-        return read_model(path)
     if not text:
         raise InputError("the model name is empty", where=where, hint="give a name of `costplan catalog models`")
+    path = _as_path(text)
+    if path is not None:
+        return read_model(path)
     error = UnknownNameError("model", text, _short_names(), where=where)
     raise UnknownNameError("model", text, _short_names(), where=where,
                            hint=f"{error.hint} Or give the path of a config.json.")
+
+
+def _as_path(text: str) -> Path | None:
+    """The local file or folder that ``text`` means, or None where it reads like a name."""
+    try:
+        path = Path(text).expanduser()
+        meant = path.exists() or path.suffix == ".json" or text.startswith((".", "/", "~"))
+    except (OSError, RuntimeError, ValueError):  # no such home folder, name too long, a NUL in it
+        return None
+    return path if meant else None
 
 
 def canonical_name(name: str) -> str | None:
