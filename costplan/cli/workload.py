@@ -38,6 +38,7 @@ def show(
     """Counts, rates, burstiness, ISL/OSL quantiles, prefix sharing and histograms."""
     import json
 
+    from costplan.cli.output import emit
     from costplan.report.workload_json import summary_json, workload_json
     from costplan.report.workload_text import render_summary, render_workload
     from costplan.workload.summary import summarise
@@ -57,7 +58,7 @@ def show(
 
         s = summarise(read_trace(file, _options(fmt, time_unit, column, block_tokens, sort, drop_failed)))
         said = json.dumps(summary_json(s), indent=2) + "\n" if as_json else render_summary(s, style)
-    _deliver(said, output)
+    emit(said, output)
 
 
 @app.command()
@@ -73,6 +74,7 @@ def fit(
     """Write a workload with the quantiles, correlation, load and prefix sharing of a trace."""
     from datetime import date
 
+    from costplan.cli.output import emit
     from costplan.core.errors import InputError
     from costplan.core.yaml_door import parse_yaml
     from costplan.workload.fit import fit_yaml
@@ -84,9 +86,9 @@ def fit(
     requests = read_trace(trace, _options(fmt, time_unit, column, block_tokens, sort, drop_failed))
     written = fit_yaml(requests, name=name or trace.name.split(".")[0] or "trace", model=model, today=date.today())
     workload_of(parse_yaml(written, "fitted workload"), Path())
-    _deliver(written, output)
+    emit(written, output)
     if output is not None:
-        typer.echo(f"wrote {output}; see it with: costplan workload show {output}", err=True)
+        typer.echo(f"see it with: costplan workload show {output}", err=True)
 
 
 def _options(fmt: str, time_unit: str | None, column: list[str] | None, block_tokens: int | None,
@@ -112,12 +114,3 @@ def _style(output: Path | None) -> Style:
     width = max(min(shutil.get_terminal_size((80, 24)).columns, 120), 60)
     unicode = output is not None or "utf" in (out.encoding or "").lower()
     return Style(width, color, unicode)
-
-
-def _deliver(text: str, output: Path | None) -> None:
-    if output is None:
-        typer.echo(text, nl=False)
-        return
-    from costplan.core.atomic import write_text
-
-    write_text(output, text)

@@ -24,7 +24,7 @@ def render_summary(s: TraceSummary, style: Style, *, title: str | None = None, o
     parts = [_title(title or s.source, f"{s.format}, {s.requests:,} {of}", style)]
     if s.dropped:
         parts.append("".join(f"left out     {n:,} rows: {plain(reason)}\n" for reason, n in s.dropped.items()))
-    parts.append(_load(s.load) if s.load else "arrivals     no times\n")
+    parts.append(_load(s.load, style) if s.load else "arrivals     no times\n")
     parts.append(_lengths(s, style))
     if s.prefix:
         parts.append(_prefix(s.prefix, style))
@@ -105,21 +105,21 @@ def _dim(text: str, style: Style) -> str:
     return f"\x1b[36m{text}\x1b[0m" if style.color and text else text
 
 
-def _load(load: LoadSummary) -> str:
-    lines = [f"span         {duration(load.span_s)}",
-             f"rate         {load.requests_per_s:,.4g} requests/s, {load.input_tok_s:,.0f} input tok/s, "
-             f"{load.output_tok_s:,.0f} output tok/s"]
+def _load(load: LoadSummary, style: Style) -> str:
+    rows = [("span", duration(load.span_s)),
+            ("rate", f"{load.requests_per_s:,.4g} requests/s, {load.input_tok_s:,.0f} input tok/s, "
+            f"{load.output_tok_s:,.0f} output tok/s")]
     words = []
     if load.peak_1min_over_mean is not None:
         words.append(f"busiest minute {load.peak_1min_over_mean:.2f} x mean")
     if load.interarrival_cv is not None:
         words.append(f"CV of gaps {load.interarrival_cv:.2f}")
     if load.burstiness is not None:
-        words.append(f"burstiness {load.burstiness:.3g} (1: Poisson)")
-    lines.append("bursts       " + ", ".join(words))
+        words.append(f"burstiness {load.burstiness:.3g} (Poisson: 1)")
+    rows.append(("bursts", ", ".join(words)))
     if load.clock_tick_s is not None:
-        lines.append(f"clock        steps of {duration(load.clock_tick_s)}: the CV of gaps says little")
-    return "\n".join(lines) + "\n"
+        rows.append(("clock", f"steps of {duration(load.clock_tick_s)}: the CV of gaps says little"))
+    return "\n".join(line for key, text in rows for line in _row(key, text, style)) + "\n"
 
 
 def _lengths(s: TraceSummary, style: Style) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from decimal import Decimal
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
@@ -43,7 +44,7 @@ def parse_percentile(key: str) -> float:
     found = _PERCENTILE.match(key)
     if found is None:
         raise problem(f"{key!r} is not a percentile"[:120], "write p50, p95, p99 or p99.9")
-    return float(found[1]) / 100
+    return float(Decimal(found[1]) / 100)
 
 
 def _percentile_key(key: str) -> str:

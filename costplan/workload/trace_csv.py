@@ -13,12 +13,13 @@ from costplan.workload.trace import Trace
 from costplan.workload.trace_lines import lines
 from costplan.workload.trace_rows import Clock, ReadOptions, Rows, clock_for, is_iso, pick
 
-TIMES = ("timestamp", "arrival_s", "arrival_time", "arrived_at", "arrival", "time", "t")
+_SUFFIX_UNITS = {"_s": "s", "_ms": "ms", "_us": "us", "_ns": "ns"}
+TIMES = tuple(name + suffix for suffix in ("", *_SUFFIX_UNITS)
+              for name in ("timestamp", "arrival", "arrival_time", "arrived_at", "time", "t"))
 ISL = ("isl", "input_length", "input_tokens", "prompt_tokens", "contexttokens", "request_tokens", "num_prefill_tokens",
        "input_len", "prompt_len", "context_tokens", "prefill_tokens")
 OSL = ("osl", "output_length", "output_tokens", "completion_tokens", "generatedtokens", "response_tokens",
        "num_decode_tokens", "output_len", "generated_tokens", "decode_tokens")
-_SUFFIX_UNITS = {"_s": "s", "_ms": "ms", "_us": "us", "_ns": "ns"}
 
 
 @dataclass(frozen=True, slots=True)
