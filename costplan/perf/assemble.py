@@ -63,14 +63,14 @@ def _log_ratio(a: float | None, b: float | None) -> float:
     return math.log(a / b) if a and b else 1.0
 
 
-_BOOKS: dict[tuple[str, tuple[str, ...]], KernelBook] = {}
+_BOOKS: dict[tuple[str, tuple[str, ...], bool], KernelBook] = {}
 
 
-def _book(found: Sources, gpu: GpuSpec) -> KernelBook:
+def _book(found: Sources, gpu: GpuSpec, static_quant: bool) -> KernelBook:
     """Kernels are built once per GPU and set of profiles: a search asks for the same shapes again and again."""
-    key = (gpu.name, tuple(str(p.folder) for p in found.profiles))
+    key = (gpu.name, tuple(str(p.folder) for p in found.profiles), static_quant)
     if key not in _BOOKS:
-        _BOOKS[key] = KernelBook(found.profiles, found.measured_on, gpu)
+        _BOOKS[key] = KernelBook(found.profiles, found.measured_on, gpu, static_quant=static_quant)
     return _BOOKS[key]
 
 
@@ -79,7 +79,7 @@ def latency_model(spec: ModelSpec, gpu: GpuSpec, layout: Layout, *, engine: str,
                   profile: Profile | None = None) -> KernelLatencyModel:
     """Step times of ``spec`` on ``gpu`` from the best profiles at hand."""
     found = sources_for(gpu, engine, profile)
-    book = _book(found, gpu)
+    book = _book(found, gpu, kernel_engine(engine) == "trtllm")
     kv = "bf16" if kv_dtype in ("fp16", "fp32", "bf16") else "fp8" if kv_dtype.startswith(("fp8", "int8")) else kv_dtype
     ops = StepBuilder(book, spec, layout, weight_dtype or spec.weight_dtype, kv, weight_only).build()
     return KernelLatencyModel(ops, overhead(engine, engine_version), layout.pp,

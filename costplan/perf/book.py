@@ -31,6 +31,9 @@ OTHER_FORMAT_SD = 0.15
 HBM_EFFICIENCY = 0.92
 """Highest sustained share of the HBM peak (large copies, H200: 0.90-0.93)."""
 
+_SAME_WIDTH = {"fp8": ("fp8_block",), "fp8_block": ("fp8",)}
+"""Formats of equal width whose expert kernels serve each other's weights: engines pick the faster backend."""
+
 WorkAt = Callable[[Sequence[float]], Work]
 
 
@@ -55,10 +58,16 @@ class AttentionShape:
 
 
 class KernelBook:
-    """Timed kernels of one GPU, built when first asked for."""
+    """Timed kernels of one GPU, built when first asked for.
 
-    def __init__(self, sources: Sequence[Source], measured_on: GpuSpec | None, target: GpuSpec) -> None:
+    ``static_quant``: activations are quantised inside the preceding kernel (TensorRT-LLM's static FP8 and NVFP4
+    checkpoints). Its own table times quantisation and GEMM together, so the fastest plain GEMM stands in.
+    """
+
+    def __init__(self, sources: Sequence[Source], measured_on: GpuSpec | None, target: GpuSpec, *,
+                 static_quant: bool = False) -> None:
         self.sources = tuple(sources) if measured_on else ()
+        self.static_quant = static_quant
         self.measured_on = measured_on or target
         self.target = target
         self._gpu_sd = 0.0 if self.measured_on.name == target.name else OTHER_GPU_SD
@@ -110,7 +119,7 @@ class KernelBook:
             rows, coords, sd = picked
             grid = grid_from(rows, coords, self._baseline(measured_work, self.measured_on, measured_peak))
         return TimedKernel(name, grid, self._baseline(work, self.target, target_peak), sd, -math.log(efficiency),
-                           floor, bound)
+                           floor, bound, work)
 
     def _peak(self, gpu: GpuSpec, compute: str) -> float:
         return gpu.peak(compute) or gpu.peak("bf16") or gpu.peak("fp16") or gpu.peak("fp32") or 1e12
@@ -128,6 +137,8 @@ class KernelBook:
         bandwidth = self.target.mem_bandwidth_bytes_per_s * HBM_EFFICIENCY
         least = n * k * fmt.weight_bytes / bandwidth
         found = self._select("gemm", "dtype", fmt.tables)
+        if self.static_quant and fmt.act_bytes < 2:
+            found = self._fastest_gemm(n, k, fmt.tables[0]) or found
         if found is None:
             return self._kernel(name, work, (fmt.peak_flops, 1.0), work, None, 0.7, lambda _: least)
         rows, sd, measured = found
@@ -139,7 +150,22 @@ class KernelBook:
         line = _Slice(grid, (float(n), float(k)))
         return TimedKernel(name, line, self._baseline(work, self.target, fmt.peak_flops), sd, 0.0, lambda _: least,
                            lambda p: "compute" if work(p).flops / fmt.peak_flops
-                           > work(p).bytes / self.target.mem_bandwidth_bytes_per_s else "bandwidth")
+                           > work(p).bytes / self.target.mem_bandwidth_bytes_per_s else "bandwidth", work)
+
+    def _fastest_gemm(self, n: int, k: int, measured: str) -> tuple[Table, float, str] | None:
+        """Rows of the source whose kernels near ``(n, k)`` are fastest."""
+        best: tuple[float, Table] | None = None
+        for source in self.sources:
+            table = source.table("gemm")
+            if table is None or measured not in table.vocab["dtype"]:
+                continue
+            rows = table.take(table.mask(dtype=measured))
+            near = rows.take(_near_lines(rows, n, k, 1))
+            near = near.take(np.asarray(near.columns["m"]) <= 256)
+            typical = float(np.median(near.columns["latency_s"])) if len(near) else math.inf
+            if best is None or typical < best[0]:
+                best = typical, rows
+        return None if best is None else (best[1], math.hypot(OTHER_ENGINE_SD, self._gpu_sd), measured)
 
     def attn_decode(self, s: AttentionShape) -> TimedKernel:
         """Free coordinates: ``(batch, kv_len)``."""
@@ -207,15 +233,21 @@ class KernelBook:
 
         work = work_of(s, fmt.weight_bytes)
         bandwidth = self.target.mem_bandwidth_bytes_per_s
-        found = self._select("moe", "dtype", fmt.tables)
         picked, measured, peak = None, work, fmt.peak_flops
-        if found is not None:
+        best = math.inf
+        for names in ((fmt.tables[0],), _SAME_WIDTH.get(fmt.tables[0], ()), fmt.tables[1:]):
+            found = self._select("moe", "dtype", names) if names else None
+            if found is None:
+                continue
             rows, sd, name = found
             compute, bytes_w, _ = _measured_format(name)
-            peak = self._peak(self.measured_on, compute)
             rows, shape, distance = _nearest_moe(rows, s, balance)
-            measured = work_of(shape, bytes_w)
-            picked = (rows, ("tokens",), math.hypot(sd, 0.06 * distance))
+            typical = float(np.median(rows.columns["latency_s"])) if distance == 0 else math.inf
+            if picked is None or (typical < best and names is not fmt.tables[1:]):
+                best = typical
+                peak = self._peak(self.measured_on, compute)
+                measured = work_of(shape, bytes_w)
+                picked = (rows, ("tokens",), math.hypot(sd, 0.06 * distance))
 
         def floor(p: Sequence[float]) -> float:
             return 0.6 * work(p).bytes / bandwidth
@@ -308,14 +340,14 @@ class _Slice(Grid):
 
 def _measured_format(name: str) -> tuple[str, float, float]:
     """Compute format, bytes per weight and per activation of a measured dtype."""
-    if name.endswith("_a16") or name == "int4":
-        return "bf16", dtype(name.removesuffix("_a16")).bytes, 2.0
-    if name == "mxfp4_mxfp8":
-        return "fp8", dtype("mxfp4").bytes, 1.0
     if name in ("bf16", "fp16"):
         return "bf16", 2.0, 2.0
-    compute = {"nvfp4": "fp4", "mxfp4": "fp4", "int8": "int8"}.get(name, "fp8")
-    return compute, dtype(name).bytes, min(1.0, dtype(name).bytes)
+    weight, eight_bit = {"int8_wo": ("int8", False), "int4": ("int4", False), "mxfp4": ("mxfp4", False),
+                         "mxfp4_a8": ("mxfp4", True), "w4afp8": ("int4", True)}.get(name, (name, True))
+    if not eight_bit:
+        return "bf16", dtype(weight).bytes, 2.0
+    compute = {"nvfp4": "fp4", "int8": "int8"}.get(name, "fp8")
+    return compute, dtype(weight).bytes, min(1.0, dtype(weight).bytes)
 
 
 def _near_lines(rows: Table, n: int, k: int, each_side: int = 2) -> np.ndarray:  # type: ignore[type-arg]

@@ -30,14 +30,13 @@ _NATIVE: dict[str, tuple[str, float, tuple[str, ...]]] = {
     "fp8_block": ("fp8", 1.0, ("fp8_block", "fp8", "bf16")),
     "mxfp8": ("fp8", 1.0, ("mxfp8", "fp8_block", "fp8", "bf16")),
     "int8": ("int8", 1.0, ("int8", "fp8", "bf16")),
-    "nvfp4": ("fp4", 0.5625, ("nvfp4", "mxfp4", "fp8", "fp8_block", "bf16")),
-    "mxfp4": ("fp4", 0.53125, ("mxfp4_mxfp8", "mxfp4", "mxfp4_a16", "nvfp4", "fp8_block", "fp8", "bf16")),
+    "nvfp4": ("fp4", 0.5625, ("nvfp4", "mxfp4_a8", "fp8", "fp8_block", "bf16")),
+    "mxfp4": ("fp4", 0.53125, ("mxfp4_a8", "mxfp4", "nvfp4", "fp8_block", "fp8", "bf16")),
 }
 _WEIGHT_ONLY: dict[str, tuple[str, ...]] = {
-    "fp8": ("fp8_a16", "int8_a16", "bf16"), "fp8_block": ("fp8_a16", "int8_a16", "bf16"),
-    "mxfp8": ("fp8_a16", "int8_a16", "bf16"), "int8": ("int8_a16", "bf16"),
-    "int4": ("int4", "int4_a16", "bf16"), "nvfp4": ("int4", "mxfp4_a16", "bf16"),
-    "mxfp4": ("mxfp4_a16", "mxfp4", "int4", "bf16"),
+    "fp8": ("int8_wo", "bf16"), "fp8_block": ("int8_wo", "bf16"), "mxfp8": ("int8_wo", "bf16"),
+    "int8": ("int8_wo", "bf16"), "int4": ("int4", "mxfp4", "bf16"), "nvfp4": ("int4", "mxfp4", "bf16"),
+    "mxfp4": ("mxfp4", "int4", "bf16"),
 }
 
 
