@@ -115,7 +115,7 @@ def _load(load: LoadSummary, style: Style) -> str:
     if load.interarrival_cv is not None:
         words.append(f"CV of gaps {load.interarrival_cv:.2f}")
     if load.burstiness is not None:
-        words.append(f"burstiness {load.burstiness:.3g} (Poisson: 1)")
+        words.append(f"burstiness {load.burstiness:.3g}")
     rows.append(("bursts", ", ".join(words)))
     if load.clock_tick_s is not None:
         rows.append(("clock", f"steps of {duration(load.clock_tick_s)}: the CV of gaps says little"))

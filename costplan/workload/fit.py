@@ -80,7 +80,7 @@ def fit_yaml(trace: Trace, *, name: str, model: str | None, today: date) -> str:
         f"# Fitted on {today.isoformat()} by `costplan workload fit` from {_comment(Path(trace.source).name)}: "
         f"{s.requests:,} requests.",
         *_load_comment(s), f"name: {_quoted(name)}",
-        f"model: {_quoted(model)}" if model else "# model: llama-3.1-8b  # a name of costplan catalog models",
+        f"model: {_quoted(model)}" if model else "# model: meta-llama/Llama-3.1-8B-Instruct  # a name of costplan catalog models",
         *_load(s.load), "lengths:", *_length("isl", trace.isl), *_length("osl", trace.osl),
         *([] if s.rank_correlation is None else [f"  rank_correlation: {s.rank_correlation:.4g}"]),
         *_prefix(trace), *_ending()]
@@ -143,7 +143,7 @@ def _measured(curve: SharingCurve) -> list[str]:
 
 
 def _ending() -> list[str]:
-    return ["# slo: {ttft: {p95: 800ms}, tpot: {p95: 50ms}}", "# candidates: {gpus: [H100-SXM, H200-SXM]}"]
+    return ["# slo: {ttft: {p95: 800ms}, tpot: {p95: 50ms}}", "# candidates: {gpus: [h100_sxm, h200_sxm]}"]
 
 
 def _quoted(text: str) -> str:

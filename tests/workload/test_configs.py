@@ -54,6 +54,16 @@ def test_configs_load_and_can_be_drawn_from(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_configs_name_gpus_and_models_of_the_catalogue(name: str) -> None:
+    from costplan.catalog.gpus import gpu
+    from costplan.catalog.models import model
+
+    w = load_workload(CONFIGS / f"{name}.yaml")
+    assert w.model and model(w.model).name == w.model
+    assert [gpu(g).name for g in w.candidates.gpus or ()] == list(w.candidates.gpus or ())
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_configs_name_source_and_licence(name: str) -> None:
     text = (CONFIGS / f"{name}.yaml").read_text()
     assert text.startswith("# yaml-language-server: $schema=workload.schema.json\n")
