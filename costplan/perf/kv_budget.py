@@ -31,8 +31,9 @@ from costplan.perf.memory import (
 )
 from costplan.perf.weights import WeightBytes, weight_bytes_per_rank
 
-OVERHEAD_SD_BYTES = 0.5 * GIB
-"""Spread of the memory beside weights and KV around logged values (see ``docs/accuracy.md``)."""
+OVERHEAD_SD_BYTES = 0.25 * GIB
+OVERHEAD_SD_SHARE = 0.01
+"""Spread of what is left for KV around logged values: bytes, and a share of the GPU's memory (docs/accuracy.md)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +93,7 @@ class KvBudget:
     @property
     def kv_tokens(self) -> Estimate:
         """``tokens`` with its uncertainty: a fixed spread in bytes weighs more on a small cache."""
-        log_sd = math.log1p(OVERHEAD_SD_BYTES / self.kv_bytes)
+        log_sd = math.log1p((OVERHEAD_SD_BYTES + OVERHEAD_SD_SHARE * self.total_bytes) / self.kv_bytes)
         return Estimate(float(self.tokens), log_sd, Evidence.ANALYTIC,
                         "memory arithmetic; overheads fitted to start-up logs")
 
@@ -150,7 +151,7 @@ def _sglang(spec: ModelSpec, gpu: GpuSpec, s: EngineSettings, weights: WeightByt
     runtime = runtime_bytes(gpu, s.tp * s.pp, vllm_era("0.9"))
     kv = int(fraction * (gpu.mem_bytes - runtime)) - weights.total
     activation = activation_bytes(spec, s.tp, limits, "select")
-    return _Split(fraction, activation, 0 if s.enforce_eager else graph_bytes(256), runtime, kv, limits)
+    return _Split(fraction, activation, 0 if s.enforce_eager else graph_bytes(256, "0.21"), runtime, kv, limits)
 
 
 def _trtllm(spec: ModelSpec, gpu: GpuSpec, s: EngineSettings, weights: WeightBytes) -> _Split:

@@ -34,6 +34,7 @@ class Era:
     context_counted: bool
     collective: str
     graphs_in_budget: bool
+    graph: str
     chunked_prefill: bool
     large_gpu_seqs: int
 
@@ -152,7 +153,7 @@ def graph_bytes(max_num_seqs: int, version: str | None = None) -> int:
     piecewise, full = _capture_count(largest), _capture_count(min(max_num_seqs, largest))
     if (parse_version(version) or CURRENT_VERSION) < (0, 11):
         full = 0
-    return (piecewise + full) * int(constants()["graph_bytes_per_capture"]["value"])
+    return (piecewise + full) * int(constants()["graph_bytes_per_capture"][vllm_era(version).graph]["value"])
 
 
 def _capture_count(largest: int) -> int:

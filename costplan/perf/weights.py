@@ -85,9 +85,16 @@ def part_dtype(spec: ModelSpec, part: str, weight_dtype: str | None = None) -> s
         return spec.base_dtype
     if name == "mxfp4" and spec.is_moe and part != "experts":
         return spec.base_dtype
+    if name == "nvfp4" and part in ("attention", "linear") and (spec.is_moe or _has_linear(spec)):
+        # published NVFP4 exports of MoE and hybrid models keep them in FP8 (ModelOpt model cards; logged weights)
+        return "fp8" if spec.weight_dtype == spec.base_dtype else spec.part_dtype(part)
     if spec.weight_dtype != spec.base_dtype and part in spec.unquantized and dtype(name).bits < 16:
         return spec.base_dtype
     return name
+
+
+def _has_linear(spec: ModelSpec) -> bool:
+    return any(isinstance(m, LinearMixer) for g in spec.layers for m in g.layer.mixers)
 
 
 def _bytes(spec: ModelSpec, piece: Piece, weight_dtype: str | None) -> float:

@@ -17,7 +17,7 @@ from costplan.core.errors import CostplanError
 from costplan.core.evidence import Estimate
 from costplan.core.units import GIB
 from costplan.perf.kv import checkpoint_kv_dtype
-from costplan.perf.kv_budget import EngineSettings, kv_budget, uses_marlin
+from costplan.perf.kv_budget import OVERHEAD_SD_BYTES, EngineSettings, KvBudget, kv_budget, uses_marlin
 from costplan.perf.kv_pool import KvPool, kv_pool
 from costplan.perf.memory import BatchLimits, vllm_batch_limits, vllm_version_at
 from costplan.perf.weights import weight_bytes_per_rank
@@ -123,39 +123,50 @@ def _predict(row: KvRow, model_of: Callable[[str], ModelSpec], gpu_of: Callable[
     logged = {k: v for k, v in (("kv_tokens", row.kv_tokens), ("kv_tokens_from_gib", row.kv_tokens),
                                 ("available_kv_gib", row.available_kv_gib), ("weights_gib", row.weights_gib))
               if v is not None}
-    predicted: dict[str, float] = {}
+    gpu, reason = _gpu(row, gpu_of)
     try:
         spec = model_of(row.model)
+        predicted = _from_log(row, spec, gpu)
     except CostplanError as e:
         return KvResult(row, {}, logged, None, e.message)
-    settings = _settings(row)
-    gpu, reason = _gpu(row, gpu_of)
+    budget: KvBudget | None = None
+    if gpu is not None and row.tp is not None:
+        budget, reason = _from_scratch(row, spec, gpu)
+    elif reason is None:
+        reason = "the row states no tensor-parallel size"
+    estimate = None
+    if budget is not None:
+        tokens = _tokens(row, budget.pool, budget.num_blocks, budget.limits)
+        predicted |= {"kv_tokens": tokens, "available_kv_gib": budget.kv_bytes / GIB}
+        estimate = replace(budget.kv_tokens, value=tokens)
+    return KvResult(row, {k: v for k, v in predicted.items() if k in logged}, logged, estimate, reason)
+
+
+def _from_log(row: KvRow, spec: ModelSpec, gpu: GpuSpec | None) -> dict[str, float]:
+    """What follows from the row's own figures: tokens of its GiB, and the weights that it should have logged."""
+    s = _settings(row)
+    out: dict[str, float] = {}
     if row.weights_gib is not None and row.tp is not None:
         marlin = gpu is not None and uses_marlin(gpu)
-        weights = weight_bytes_per_rank(spec, settings.tp, 1, settings.ep, settings.weight_dtype, marlin=marlin)
-        predicted["weights_gib"] = weights.total / GIB
-    limits = vllm_batch_limits(gpu, settings.version, row.max_model_len) if gpu else UNKNOWN_LIMITS
-    if row.available_kv_gib is not None and row.kv_tokens is not None:
-        kv_dtype = checkpoint_kv_dtype(spec, settings.weight_dtype, row.kv_dtype)
-        pool = kv_pool(spec, kv_dtype, tp=settings.tp, dcp=settings.dcp)
-        blocks = pool.num_blocks(row.available_kv_gib * GIB)
-        predicted["kv_tokens_from_gib"] = _tokens(row, pool, blocks, limits)
-    if gpu is None or row.tp is None:
-        reason = reason or "the row states no tensor-parallel size"
-        return KvResult(row, _only(predicted, logged), logged, None, reason)
+        out["weights_gib"] = weight_bytes_per_rank(spec, s.tp, 1, s.ep, s.weight_dtype, marlin=marlin).total / GIB
+    if row.available_kv_gib is not None:
+        limits = vllm_batch_limits(gpu, s.version, row.max_model_len) if gpu else UNKNOWN_LIMITS
+        pool = kv_pool(spec, checkpoint_kv_dtype(spec, s.weight_dtype, row.kv_dtype), tp=s.tp, dcp=s.dcp)
+        out["kv_tokens_from_gib"] = _tokens(row, pool, pool.num_blocks(row.available_kv_gib * GIB), limits)
+    return out
+
+
+def _from_scratch(row: KvRow, spec: ModelSpec, gpu: GpuSpec) -> tuple[KvBudget | None, str | None]:
+    """The budget that the stated settings give, or the reason why there is none."""
     try:
-        budget = kv_budget(spec, gpu, settings)
+        budget = kv_budget(spec, gpu, _settings(row))
     except CostplanError as e:
         unstated = "" if row.weight_dtype else " (the row states no weight dtype: that of the checkpoint was taken)"
-        return KvResult(row, _only(predicted, logged), logged, None, e.message + unstated)
-    tokens = _tokens(row, budget.pool, budget.num_blocks, budget.limits)
-    predicted |= {"kv_tokens": tokens, "available_kv_gib": budget.kv_bytes / GIB}
-    estimate = replace(budget.kv_tokens, value=tokens) if "kv_tokens" in logged else None
-    return KvResult(row, _only(predicted, logged), logged, estimate, None)
-
-
-def _only(predicted: dict[str, float], logged: dict[str, float]) -> dict[str, float]:
-    return {k: v for k, v in predicted.items() if k in logged}
+        return None, e.message + unstated
+    if budget.kv_bytes < OVERHEAD_SD_BYTES:
+        return None, (f"the cache ({budget.kv_bytes / GIB:.2f} GiB) is smaller than the uncertainty of the memory "
+                      f"beside it ({OVERHEAD_SD_BYTES / GIB:g} GiB)")
+    return budget, None
 
 
 def _gpu(row: KvRow, gpu_of: Callable[[str], GpuSpec]) -> tuple[GpuSpec | None, str | None]:

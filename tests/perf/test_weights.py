@@ -70,6 +70,12 @@ def test_mxfp4_covers_experts_only_and_pads_them() -> None:
     assert ampere == pytest.approx(plain * 3072 / 2880 * 2944 / 2880)
 
 
+def test_nvfp4_of_a_moe_model_keeps_attention_in_fp8() -> None:
+    assert part_dtype(moe(), "attention", "nvfp4") == "fp8"
+    assert part_dtype(moe(), "experts", "nvfp4") == "nvfp4"
+    assert part_dtype(llama_8b(), "attention", "nvfp4") == "nvfp4"
+
+
 def test_vocabulary_is_padded_to_64_per_rank() -> None:
     spec = llama_8b()
     odd = ModelSpec(spec.name, spec.model_type, 4096, 1000, spec.layers, False, "bf16", "bf16")

@@ -72,6 +72,14 @@ def test_unknown_names_are_refused_one_by_one() -> None:
     assert found["metrics"] == {}
 
 
+@pytest.mark.parametrize("row", [
+    KvRow("1", "llama-8b", "l4", 1, kv_dtype="turbo", available_kv_gib=5.0, kv_tokens=1.0),
+    KvRow("1", "llama-8b", "l4", 1, weight_dtype="q9", weights_gib=5.0), KvRow("1", "llama-8b", "l4", 1, "newest"),
+])
+def test_settings_that_costplan_does_not_know_refuse_their_row_only(row: KvRow) -> None:
+    assert predict(row).refused
+
+
 def test_report_is_json_and_text() -> None:
     rows = [KvRow(str(i), "llama-8b", "h100_sxm", 1, "0.19", kv_tokens=400_000.0 + i) for i in range(3)]
     results = predict_rows(rows, one_model, gpu)
