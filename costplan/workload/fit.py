@@ -80,7 +80,7 @@ def fit_yaml(trace: Trace, *, name: str, model: str | None, today: date) -> str:
         f"# Fitted on {today.isoformat()} by `costplan workload fit` from {_comment(Path(trace.source).name)}: "
         f"{s.requests:,} requests.",
         *_load_comment(s), f"name: {_quoted(name)}",
-        f"model: {_quoted(model)}" if model else "# model: meta-llama/Llama-3.1-8B-Instruct  # a name of costplan catalog models",
+        f"model: {_quoted(model)}" if model else "# model: Qwen/Qwen3-32B  # a name of costplan catalog models",
         *_load(s.load), "lengths:", *_length("isl", trace.isl), *_length("osl", trace.osl),
         *([] if s.rank_correlation is None else [f"  rank_correlation: {s.rank_correlation:.4g}"]),
         *_prefix(trace), *_ending()]
@@ -108,16 +108,18 @@ def _length(side: str, tokens: NDArray[np.int64]) -> list[str]:
     if keys["min"] == keys["max"]:
         return [f"  {side}: {{fixed: {keys['max']}}}"]
     table = ", ".join(f"{k}: {v}" for k, v in keys.items())
-    return [f"  {side}:", f"    mean: {_within(keys, float(tokens.mean())):.6g}", f"    quantiles: {{{table}}}"]
+    return [f"  {side}:", f"    mean: {_mean_text(keys, float(tokens.mean()))}", f"    quantiles: {{{table}}}"]
 
 
-def _within(keys: dict[str, int], mean: float) -> float:
-    """``mean``, moved into what the table allows where few requests leave it just outside."""
+def _mean_text(keys: dict[str, int], mean: float) -> str:
+    """``mean``, moved inside what the table allows where few requests put it on the edge."""
     from costplan.workload.lengths_file import quantile_table
 
     low, rise = quantile_table(keys, None).corners()
     margin = 1e-4 * rise
-    return min(max(mean, low + margin), low + rise - margin)
+    inside = min(max(mean, low + margin), low + rise - margin)
+    short = f"{inside:.6g}"
+    return short if low + margin / 2 <= float(short) <= low + rise - margin / 2 else f"{inside:.12g}"
 
 
 def _prefix(trace: Trace) -> list[str]:
