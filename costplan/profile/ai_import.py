@@ -109,8 +109,8 @@ def _family(family: str, parts: Sequence[_Part]) -> tuple[Table, TableEntry]:
     chosen: list[Table] = []
     sources: list[dict[str, Any]] = []
     groups: list[dict[str, Any]] = []
-    for series in sorted({(p.raw.engine, p.raw.stem) for p in parts}):
-        for part, table, role in _choose([p for p in parts if (p.raw.engine, p.raw.stem) == series]):
+    for stem in sorted({p.raw.stem for p in parts}):
+        for part, table, role in _choose([p for p in parts if p.raw.stem == stem]):
             folded = merge.fold_duplicates(table)
             dropped.update(part.dropped)
             dropped.update({"duplicate_key": folded.rows, "older_version": len(part.table) - len(table)})
@@ -127,10 +127,11 @@ def _family(family: str, parts: Sequence[_Part]) -> tuple[Table, TableEntry]:
 
 
 def _choose(parts: Sequence[_Part]) -> list[tuple[_Part, Table, str]]:
-    """Each part with the rows that are used of it, base first."""
-    ordered = sorted(parts, key=lambda p: version_key(p.raw.version), reverse=True)
-    most = max(len(p.table) for p in ordered)
-    base = next(p for p in ordered if 2 * len(p.table) >= most)
+    """Each part with the rows that are used of it, base first. NCCL's own releases go before an engine's copy."""
+    ordered = sorted(parts, key=lambda p: (p.raw.engine == "nccl", version_key(p.raw.version)), reverse=True)
+    eligible = [p for p in ordered if p.raw.engine == ordered[0].raw.engine]
+    most = max(len(p.table) for p in eligible)
+    base = next(p for p in eligible if 2 * len(p.table) >= most)
     out, have = [(base, base.table, "base")], base.table
     for part in ordered:
         if part is base:

@@ -108,10 +108,11 @@ def _parse(content: object) -> Manifest:
     name = fields.text("name")
     if not _NAME.match(name):
         raise ProfileError(f"name {name!r} is not a profile name")
+    versions = Fields(fields.mapping("versions"), "versions")
     tables = {family: _entry(family, value) for family, value in fields.mapping("tables").items()}
     return Manifest(
         name=name, gpu=fields.text("gpu"), engine=fields.text("engine"),
-        device=fields.optional_text("device"), versions=fields.mapping("versions"),
+        device=fields.optional_text("device"), versions={k: versions.optional_text(k) for k in versions.content},
         protocol=fields.mapping("protocol"), collected=tuple(fields.texts("collected")),
         origin=fields.mapping("origin"), licence=fields.text("licence"), tables=tables,
         notes=tuple(fields.texts("notes")))
