@@ -33,25 +33,27 @@ def predict(
     output: Path | None = typer.Option(None, "-o", "--output", help="Write to a file instead of the terminal."),
 ) -> None:
     """Predict TTFT, TPOT, throughput, memory and $/1M tokens of one configuration under one load."""
-    from costplan.cli.output import emit
-    from costplan.cli.predict_inputs import cost_of, deployment, load
+    from costplan.cli.output import emit, emit_json, style, warn
+    from costplan.cli.predict_inputs import assumed, cost_of, deployment, load, manifest_of
     from costplan.perf.predict import predict as run
     from costplan.profile.store import Profile
+    from costplan.report.answer import Answer
 
     dep = deployment(model=model, gpu=gpu, layout=(tp, pp, dp, ep), replicas=replicas, weights=weights, kv=kv,
                      engine=engine, engine_version=engine_version, memory_fraction=memory_fraction,
                      max_model_len=max_model_len, max_num_seqs=max_num_seqs,
                      max_num_batched_tokens=max_num_batched_tokens)
     asked = load(concurrency, rate, isl, osl)
-    found = run(dep, asked, profile=Profile.load(profile) if profile else None)
-    money = cost_of(found, dep, osl, price)
+    own = Profile.load(profile) if profile else None
+    found = run(dep, asked, profile=own)
+    answer = Answer(dep, asked, found, cost_of(found, dep, osl, price), manifest_of(found, own),
+                    assumed(gpu, dep.spec))
+    warn(answer.warnings)
     if json_:
-        import json
-
         from costplan.report.predict_json import predict_json
 
-        emit(json.dumps(predict_json(dep, asked, found, money), indent=2) + "\n", output)
+        emit_json(predict_json(answer), output)
     else:
         from costplan.report.predict_text import predict_text
 
-        emit(predict_text(dep, asked, found, money), output)
+        emit(predict_text(answer, style(output)), output)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import date
 
 from costplan.catalog.gpus import gpu as find_gpu
+from costplan.catalog.gpus import gpu_name_note
+from costplan.catalog.model_spec import ModelSpec
 from costplan.catalog.models import model as find_model
 from costplan.core.dtypes import dtype
 from costplan.core.errors import InputError, UnknownNameError
@@ -13,6 +15,8 @@ from costplan.perf.layout import Layout
 from costplan.perf.predict import Deployment, Prediction
 from costplan.perf.steady import Load, LoadKind
 from costplan.plan.cost import Cost, cost, listed_price
+from costplan.profile.manifest import Manifest
+from costplan.profile.store import Profile
 
 
 def deployment(*, model: str, gpu: str, layout: tuple[int, int, int, int], replicas: int, weights: str | None,
@@ -42,5 +46,22 @@ def cost_of(found: Prediction, dep: Deployment, osl: int, price_usd_per_gpu_h: f
     if price_usd_per_gpu_h is not None:
         return cost(found.output_tok_s, osl, price_usd_per_gpu_h * dep.num_gpus,
                     f"stated: ${price_usd_per_gpu_h:g} per GPU and hour")
-    listed = listed_price(dep.gpu.name, dep.num_gpus, date.today())
-    return listed and cost(found.output_tok_s, osl, listed.usd_per_h, listed.label, stale=listed.stale)
+    together = min(dep.layout.tp, dep.gpu.gpus_per_node)
+    listed = listed_price(dep.gpu.name, dep.num_gpus, date.today(), together=together)
+    if listed is None:
+        return None
+    return cost(found.output_tok_s, osl, listed.usd_per_h, listed.label, stale=listed.stale)
+
+
+def manifest_of(found: Prediction, own: Profile | None) -> Manifest | None:
+    """Provenance of the profile that answered first: the user's own, or the shipped one; None where none did."""
+    if own is not None:
+        return own.manifest
+    return Profile.load(found.profiles[0]).manifest if found.profiles else None
+
+
+def assumed(gpu_name: str, spec: ModelSpec) -> tuple[str, ...]:
+    """What reading the question took for granted: a GPU name that fits several, guessed parts of a config."""
+    note = gpu_name_note(gpu_name)
+    guesses = [f"{spec.name}: {n}" for n in spec.notes if n.startswith("estimated")]
+    return (*((note,) if note else ()), *guesses)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import date
 
 from costplan.catalog.price import Purchase
-from costplan.catalog.prices import cheapest, fleet_usd_per_h, freshness, instances_needed
+from costplan.catalog.prices import cheapest, fleet_usd_per_h, freshness, instances_needed, prices
 from costplan.core.errors import InputError
 from costplan.core.evidence import Estimate
 
@@ -35,9 +35,16 @@ class Cost:
     stale: bool
 
 
-def listed_price(gpu: str, num_gpus: int, today: date) -> ListedPrice | None:
-    """Cheapest on-demand price for ``num_gpus`` of ``gpu``; None where no provider lists the GPU."""
-    price = cheapest(gpu, Purchase.ON_DEMAND, num_gpus)
+def listed_price(gpu: str, num_gpus: int, today: date, *, together: int = 1) -> ListedPrice | None:
+    """Cheapest on-demand price for ``num_gpus`` of ``gpu``; None where no provider lists the GPU.
+
+    Only instances that hold ``together`` GPUs count: tensor parallelism does not cross machines. Where none
+    does, all count.
+    """
+    table = prices()
+    roomy = [p for p in table if p.gpu_count >= together]
+    price = (cheapest(gpu, Purchase.ON_DEMAND, num_gpus, among=roomy)
+             or cheapest(gpu, Purchase.ON_DEMAND, num_gpus, among=table))
     if price is None:
         return None
     count = instances_needed(price, num_gpus)

@@ -9,20 +9,36 @@ from costplan.core.units import GIB
 
 
 def significant(x: float, digits: int = 3) -> str:
-    """``x`` with so many significant digits, thousands separated, no exponent between 1e-4 and 1e12."""
+    """``x`` with so many significant digits (whole numbers below 100,000 in full), thousands separated, no exponent
+    between 1e-4 and 1e12."""
     if math.isinf(x) or math.isnan(x):
         return str(x)
     if x == 0:
         return "0"
     if not 1e-4 <= abs(x) < 1e12:
         return f"{x:.{digits - 1}e}"
-    decimals = max(0, digits - 1 - math.floor(math.log10(abs(x))))
-    return f"{x:,.{decimals}f}"
+    decimals = digits - 1 - math.floor(math.log10(abs(x)))
+    if abs(x) >= 1e5:
+        return f"{round(x, decimals):,.0f}"
+    return f"{x:,.{max(0, decimals)}f}"
 
 
 def seconds(x: float) -> str:
-    """A duration: ms below one second."""
-    return f"{significant(x * 1e3)} ms" if x < 1 else f"{significant(x)} s"
+    """A duration: us below 0.1 ms, ms below one second."""
+    if abs(x) < 1e-4 and x != 0:
+        return f"{significant(x * 1e6)} us"
+    return f"{significant(x * 1e3)} ms" if abs(x) < 1 else f"{significant(x)} s"
+
+
+def si(x: float) -> str:
+    """Three digits and a decimal prefix: 1.23 G."""
+    if x < 1e3:
+        return significant(x)
+    power = min(int(math.log10(x) // 3), 6)
+    scaled = float(f"{x / 1000**power:.3g}")
+    if scaled >= 1000 and power < 6:
+        scaled, power = scaled / 1000, power + 1
+    return f"{significant(scaled)} {' kMGTPE'[power]}"
 
 
 def gib(x: float) -> str:
