@@ -187,7 +187,7 @@ def _weight_format(w: Fields) -> str:
     if kind == "float" and bits == 4:
         return "mxfp4" if group == 32 else "nvfp4"
     if kind == "int" and bits in (4, 8):
-        return f"int{bits}"
+        return "int4_g32" if bits == 4 and group == 32 else f"int{bits}"
     raise w.fail("num_bits", f"is {bits} of type {kind}", "costplan knows int4, int8, fp8, nvfp4 and mxfp4 weights")
 
 

@@ -82,6 +82,7 @@ def latency_model(spec: ModelSpec, gpu: GpuSpec, layout: Layout, *, engine: str,
     book = _book(found, gpu, kernel_engine(engine) == "trtllm")
     kv = "bf16" if kv_dtype in ("fp16", "fp32", "bf16") else "fp8" if kv_dtype.startswith(("fp8", "int8")) else kv_dtype
     ops = StepBuilder(book, spec, layout, weight_dtype or spec.weight_dtype, kv, weight_only).build()
-    return KernelLatencyModel(ops, overhead(engine, engine_version), layout.pp,
+    extra = overhead(engine, engine_version, num_layers=spec.num_layers / layout.pp, vendor=gpu.vendor)
+    return KernelLatencyModel(ops, extra, layout.pp,
                               measured_on=found.measured_on.name if found.measured_on else "",
                               profiles=tuple(p.name for p in found.profiles))

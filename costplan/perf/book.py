@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -28,6 +28,10 @@ OTHER_GPU_SD = 0.20
 """Extra relative error where another GPU's efficiency stands in."""
 OTHER_FORMAT_SD = 0.15
 """Extra relative error where another number format's efficiency stands in."""
+SLOW_PATH_SD = 0.4
+"""Relative error where two GPUs' bandwidth stands in for a topology that was not measured properly."""
+GRAPH_TOKENS = 513
+"""Largest captured CUDA graph of vLLM and SGLang is 512 tokens; rows one above lie on the unaligned path too."""
 HBM_EFFICIENCY = 0.92
 """Highest sustained share of the HBM peak (large copies, H200: 0.90-0.93)."""
 
@@ -233,7 +237,7 @@ class KernelBook:
 
         work = work_of(s, fmt.weight_bytes)
         bandwidth = self.target.mem_bandwidth_bytes_per_s
-        picked, measured, peak = None, work, fmt.peak_flops
+        chosen: tuple[Grid, float] | None = None
         best = math.inf
         for names in ((fmt.tables[0],), _SAME_WIDTH.get(fmt.tables[0], ()), fmt.tables[1:]):
             found = self._select("moe", "dtype", names) if names else None
@@ -241,18 +245,17 @@ class KernelBook:
                 continue
             rows, sd, name = found
             compute, bytes_w, _ = _measured_format(name)
-            rows, shape, distance = _nearest_moe(rows, s, balance)
-            typical = float(np.median(rows.columns["latency_s"])) if distance == 0 else math.inf
-            if picked is None or (typical < best and names is not fmt.tables[1:]):
-                best = typical
-                peak = self._peak(self.measured_on, compute)
-                measured = work_of(shape, bytes_w)
-                picked = (rows, ("tokens",), math.hypot(sd, 0.06 * distance))
+            peak = self._peak(self.measured_on, compute)
+            grid, distance, typical = _moe_grid(rows, s, balance, lambda x, w=bytes_w, pk=peak: self._baseline(
+                work_of(x, w), self.measured_on, pk))
+            if chosen is None or (typical < best and names is not fmt.tables[1:]):
+                best, chosen = typical, (grid, math.hypot(sd, 0.06 * distance))
 
         def floor(p: Sequence[float]) -> float:
             return 0.6 * work(p).bytes / bandwidth
 
-        return self._kernel("moe", work, (fmt.peak_flops, peak), measured, picked, 0.5, floor)
+        kernel = self._kernel("moe", work, (fmt.peak_flops, fmt.peak_flops), work, None, 0.5, floor)
+        return kernel if chosen is None else replace(kernel, grid=chosen[0], transfer_sd=chosen[1])
 
     def all_reduce(self, num_gpus: int) -> TimedKernel:
         """Sum over ``num_gpus`` in one node; free coordinate: ``(message_bytes,)``."""
@@ -275,9 +278,11 @@ class KernelBook:
         found = self._select("collective", "op", (op,)) if same_link or self.target.link_bytes_per_s else None
         if found is not None:
             rows, sd, _ = found
-            sizes = np.unique(rows.columns["num_gpus"])
-            gpus = _nearest(sizes, num_gpus)
-            rows = rows.take(rows.mask(num_gpus=gpus) & _graph_kernels(rows))
+            rows = rows.take(_graph_kernels(rows))
+            gpus = _nearest(np.unique(rows.columns["num_gpus"]), num_gpus)
+            if _shares_a_slow_path(rows, gpus):
+                gpus, sd = 2, math.hypot(sd, SLOW_PATH_SD)
+            rows = rows.take(rows.mask(num_gpus=gpus))
             if len(rows):
                 grid = grid_from(rows, ("message_bytes",), base_of(self.measured_on, gpus))
                 sd = math.hypot(sd, 0.0 if gpus == num_gpus else 0.15)
@@ -351,12 +356,18 @@ def _measured_format(name: str) -> tuple[str, float, float]:
 
 
 def _near_lines(rows: Table, n: int, k: int, each_side: int = 2) -> np.ndarray:  # type: ignore[type-arg]
-    """Rows whose ``n`` and ``k`` are among the well-covered grid lines next to the wanted ones."""
+    """Rows whose ``n`` and ``k`` are among the well-covered grid lines next to the wanted ones.
+
+    Small batches run in CUDA graphs that are padded to multiples of 8, so rows of other sizes, which take the
+    kernels' unaligned path, are left out there.
+    """
+    m = np.asarray(rows.columns["m"])
+    padded = (m <= 16) | (m % 8 == 0) | (m > GRAPH_TOKENS)
     ns, counts = np.unique(rows.columns["n"], return_counts=True)
     full = ns[(counts >= counts.max() * 0.5) | (ns == n)]
     keep_n = _around(full, n, each_side)
     keep_k = _around(np.unique(rows.columns["k"]), k, each_side)
-    return np.asarray(np.isin(rows.columns["n"], keep_n) & np.isin(rows.columns["k"], keep_k))
+    return np.asarray(padded & np.isin(rows.columns["n"], keep_n) & np.isin(rows.columns["k"], keep_k))
 
 
 def _around(values: np.ndarray, x: int, each_side: int) -> np.ndarray:  # type: ignore[type-arg]
@@ -385,23 +396,53 @@ def _nearest_heads(rows: Table, s: AttentionShape) -> tuple[Table, AttentionShap
     return picked, AttentionShape(heads, kv_heads, dim, s.kv_dtype, window), float(distance[best])
 
 
-def _nearest_moe(rows: Table, s: MoeShape, balance: str) -> tuple[Table, MoeShape, float]:
-    """Rows of the measured expert shape closest to ``s``, that shape, and the distance in doublings."""
+def _moe_grid(rows: Table, s: MoeShape, balance: str,
+              base_of: Callable[[MoeShape], Baseline]) -> tuple[Grid, float, float]:
+    """Efficiency over tokens for expert shape ``s``: as measured, or a mean over the nearest measured shapes.
+
+    Returns the grid, the distance to the nearest shape in doublings, and the median time of an exact match
+    (infinite where there is none).
+    """
     names = ("hidden_size", "inter_size", "top_k", "num_experts", "tp", "ep")
     if "distribution" in rows.vocab:
-        dists = [d for d in (balance, "power_law_1.01", "power_law_1.2", "balanced", "uniform")
-                 if d in rows.vocab["distribution"] and rows.mask(distribution=d).any()]
-        if dists:
-            rows = rows.take(rows.mask(distribution=dists[0]))
+        order = (balance, "power_law_1.01", "power_law_1.2", "balanced", "uniform")
+        dist = next(d for d in order if d in rows.vocab["distribution"] and rows.mask(distribution=d).any())
+        rows = rows.take(rows.mask(distribution=dist))
     keys = np.stack([np.asarray(rows.columns[c]) for c in names])
     shapes = np.unique(keys, axis=1)
     wanted = np.log2(np.array([[s.hidden], [s.inter], [s.top_k], [s.num_experts], [s.tp], [s.ep]], dtype=float))
     weights = np.array([[1.0], [1.0], [1.5], [1.0], [1.0], [1.0]])
     distance = (weights * np.abs(np.log2(shapes) - wanted)).sum(axis=0)
-    best = int(np.argmin(distance))
-    picked = rows.take(np.asarray((keys == shapes[:, [best]]).all(axis=0)))
-    h, i, t, e, tp, ep = (int(v) for v in shapes[:, best])
-    return picked, MoeShape(h, i, t, e, tp, ep, s.gated), float(distance[best])
+    near = np.argsort(distance, kind="stable")[:1 if distance.min() == 0 else 5]
+    parts = []
+    for i in near:
+        h, inter, k, e, tp, ep = (int(v) for v in shapes[:, i])
+        own = rows.take(np.asarray((keys == shapes[:, [i]]).all(axis=0)))
+        parts.append((grid_from(own, ("tokens",), base_of(MoeShape(h, inter, k, e, tp, ep, s.gated))),
+                      1.0 / (0.3 + float(distance[i])) ** 2, own))
+    if len(parts) == 1:
+        grid, _, own = parts[0]
+        exact = distance.min() == 0
+        return grid, float(distance.min()), float(np.median(own.columns["latency_s"])) if exact else math.inf
+    axis = sorted({float(t) for g, _, _ in parts for t in g.axes[0]})
+    total = sum(w for _, w, _ in parts)
+    mean = np.array([sum(w * g.read((t,)).log_ratio for g, w, _ in parts) / total for t in axis])
+    return Grid([axis], mean), float(distance.min()), math.inf
+
+
+def _shares_a_slow_path(rows: Table, num_gpus: int) -> bool:
+    """Whether more GPUs reach less than 40 % of the bus bandwidth of two: that measures one host's PCIe topology
+    (no peer-to-peer, one shared root port), not the GPU."""
+    large = 1 << 24
+
+    def bandwidth(gpus: int) -> float:
+        part = rows.take(rows.mask(num_gpus=gpus) & (np.asarray(rows.columns["message_bytes"]) >= large))
+        if not len(part):
+            return 0.0
+        speed = part.columns["message_bytes"] / part.columns["latency_s"] * (gpus - 1) / gpus
+        return float(np.max(speed))
+
+    return num_gpus > 2 and bandwidth(num_gpus) < 0.4 * bandwidth(2)
 
 
 def _graph_kernels(rows: Table) -> np.ndarray:  # type: ignore[type-arg]

@@ -35,7 +35,8 @@ _NATIVE: dict[str, tuple[str, float, tuple[str, ...]]] = {
 }
 _WEIGHT_ONLY: dict[str, tuple[str, ...]] = {
     "fp8": ("int8_wo", "bf16"), "fp8_block": ("int8_wo", "bf16"), "mxfp8": ("int8_wo", "bf16"),
-    "int8": ("int8_wo", "bf16"), "int4": ("int4", "mxfp4", "bf16"), "nvfp4": ("int4", "mxfp4", "bf16"),
+    "int8": ("int8_wo", "bf16"), "int4": ("int4", "mxfp4", "bf16"),
+    "int4_g32": ("int4", "mxfp4", "bf16"), "nvfp4": ("int4", "mxfp4", "bf16"),
     "mxfp4": ("mxfp4", "int4", "bf16"),
 }
 

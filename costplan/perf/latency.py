@@ -56,6 +56,7 @@ class KernelLatencyModel:
         self.ops = tuple(ops)
         self.overhead = overhead
         self.pp = pp
+        self._kernels: dict[BatchState, float] = {}
 
     @property
     def basis(self) -> str:
@@ -69,14 +70,21 @@ class KernelLatencyModel:
                                                   b.prefill_context_tokens, b.prefill_seqs)]
         return BatchState(*share)
 
+    def kernels_s(self, stage: BatchState) -> float:
+        """Seconds of all kernels of one stage, without the engine's own time."""
+        found = self._kernels.get(stage)
+        if found is None:
+            found = 0.0
+            for op in self.ops:
+                t = op.timing(stage)
+                if t is not None:
+                    found += t.seconds * op.count
+            self._kernels[stage] = found
+        return found
+
     def step_s(self, batch: BatchState) -> float:
         stage = self._stage(batch)
-        kernels = 0.0
-        for op in self.ops:
-            t = op.timing(stage)
-            if t is not None:
-                kernels += t.seconds * op.count
-        return self.pp * self.overhead.step_s(kernels, stage)
+        return self.pp * self.overhead.step_s(self.kernels_s(stage), stage)
 
     def step(self, batch: BatchState) -> StepTime:
         stage = self._stage(batch)

@@ -14,6 +14,7 @@ from costplan.perf.formats import MatmulFormat, matmul_format
 from costplan.perf.layout import Layout
 from costplan.perf.roofline import Work, causal_pairs
 from costplan.perf.timed import LAUNCH_S, TimedKernel, Timing
+from costplan.perf.weights import part_dtype
 
 Points = Callable[[BatchState], Sequence[float] | None]
 
@@ -93,10 +94,7 @@ class StepBuilder:
     # -- helpers ----------------------------------------------------------------------------------------------
 
     def _format(self, part: str) -> MatmulFormat:
-        stored = self.spec.part_dtype(part)
-        if self.weight_dtype != self.spec.weight_dtype and part not in self.spec.unquantized and part in (
-                "attention", "mlp", "experts", "shared_expert", "linear"):
-            stored = self.weight_dtype
+        stored = part_dtype(self.spec, part, self.weight_dtype)
         return matmul_format(self.book.target, stored, weight_only=self.weight_only)
 
     def _gemm(self, name: str, n: float, k: float, part: str, count: float, at: Points = _tokens) -> None:

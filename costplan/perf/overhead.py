@@ -18,23 +18,30 @@ from costplan.perf.batch import BatchState
 
 @dataclass(frozen=True, slots=True)
 class Overhead:
-    """Time per step beside the kernels.
+    """Host time around the kernels of a step.
 
-    ``kernel_factor`` multiplies kernel time (gaps and contention that grow with the work); ``step_s0`` is added
-    to each step, ``seq_s`` for each sequence in it. ``request_s`` is added once per request before its first
-    token (tokenisation, HTTP, admission).
+    ``kernel_factor`` multiplies kernel time (software that lags the measured kernels). ``step_s0`` is added to each
+    step, ``seq_s`` for each sequence in it. A step with prompt tokens is launched kernel by kernel instead of as
+    one CUDA graph: it cannot take less than ``eager_s``, which grows with the number of layers. ``request_s`` is
+    added once per request before its first token (tokenisation, HTTP, admission). ``mixed`` says whether prompts
+    and decoding sequences share steps, or prompts run in steps of their own while the others wait.
     """
 
     kernel_factor: float = 1.0
     step_s0: float = 0.0
     seq_s: float = 0.0
+    eager_s: float = 0.0
     request_s: float = 0.0
+    mixed: bool = True
     log_sd: float = 0.5
     name: str = "none"
 
     def step_s(self, kernel_s: float, batch: BatchState) -> float:
         """Seconds of a step whose kernels take ``kernel_s``."""
-        return kernel_s * self.kernel_factor + self.step_s0 + self.seq_s * (batch.decode_seqs + batch.prefill_seqs)
+        busy = kernel_s * self.kernel_factor
+        if batch.prefill_tokens:
+            busy = max(busy, self.eager_s)
+        return busy + self.step_s0 + self.seq_s * (batch.decode_seqs + batch.prefill_seqs)
 
 
 @cache
@@ -51,15 +58,18 @@ def version_key(text: str | None) -> tuple[int, ...]:
     return tuple(int(p) for p in found.group().split(".")) if found else ()
 
 
-def overhead(engine: str, version: str | None = None) -> Overhead:
-    """Overhead of ``engine``; the newest known where the version is not stated."""
+def overhead(engine: str, version: str | None = None, *, num_layers: float = 0.0, vendor: str = "NVIDIA",
+             ) -> Overhead:
+    """Overhead of ``engine`` for a model with ``num_layers`` layers per stage; the newest version known where none
+    is stated."""
     name = {"nim": "trtllm", "lmdeploy": "vllm", "other": "vllm"}.get(engine, engine)
     rows = [r for r in table()["engines"] if r["engine"] == name]
     wanted = version_key(version)
     known = [r for r in rows if not wanted or version_key(r["since"]) <= wanted] or rows[:1]
     row = max(known, key=lambda r: version_key(r["since"]))
-    return Overhead(row["kernel_factor"], row["step_s0"], row["seq_s"], row["request_s"],
-                    name=f"{name} since {row['since']}")
+    slower = float(table()["vendor_kernel_factor"].get(vendor, table()["vendor_kernel_factor"]["other"]))
+    return Overhead(row["kernel_factor"] * slower, row["step_s0"], row["seq_s"], row["eager_layer_s"] * num_layers,
+                    row["request_s"], row["mixed"], name=f"{name} since {row['since']}")
 
 
 def residual_log_sd(metric: str, evidence: Evidence) -> float:

@@ -76,7 +76,7 @@ def budget_of(dep: Deployment) -> KvBudget:
     lay = dep.layout
     return kv_budget(dep.spec, dep.gpu, EngineSettings(
         engine=kernel_engine(dep.engine), version=dep.engine_version if dep.engine == "vllm" else None,
-        tp=lay.tp, pp=lay.pp, ep=lay.ep, weight_dtype=dep.weight_dtype, kv_dtype=dep.stored_kv_dtype,
+        tp=lay.tp, pp=lay.pp, ep=lay.tp * lay.dp, weight_dtype=dep.weight_dtype, kv_dtype=dep.stored_kv_dtype,
         memory_fraction=dep.memory_fraction, max_model_len=dep.max_model_len,
         max_num_batched_tokens=dep.max_num_batched_tokens, max_num_seqs=dep.max_num_seqs,
         block_size=dep.block_size))

@@ -12,7 +12,7 @@ from enum import StrEnum
 
 from costplan.core.errors import DoesNotFitError
 from costplan.perf.batch import BatchState
-from costplan.perf.latency import LatencyModel
+from costplan.perf.latency import KernelLatencyModel
 
 
 class LoadKind(StrEnum):
@@ -59,7 +59,7 @@ class Point:
     prefill_step: BatchState
 
 
-def steady_state(model: LatencyModel, load: Load, limits: Limits) -> Point:
+def steady_state(model: KernelLatencyModel, load: Load, limits: Limits) -> Point:
     """The operating point under ``load``. Raises DoesNotFitError if not one request fits."""
     per_seq = load.isl + load.osl
     if per_seq > limits.kv_tokens:
@@ -79,7 +79,7 @@ def steady_state(model: LatencyModel, load: Load, limits: Limits) -> Point:
 class _Cycle:
     """Step times at mean lengths."""
 
-    def __init__(self, model: LatencyModel, isl: float, osl: float, budget: int) -> None:
+    def __init__(self, model: KernelLatencyModel, isl: float, osl: float, budget: int) -> None:
         self.model, self.isl, self.osl, self.budget = model, isl, osl, budget
 
     def decode(self, batch: float) -> BatchState:
@@ -100,8 +100,14 @@ class _Cycle:
             t += (batch - low) * (self.model.step_s(self.decode(low + 1)) - t)
         return t
 
+    @property
+    def mixed(self) -> bool:
+        """Whether prompts share steps with decoding sequences."""
+        return self.model.overhead.mixed
+
     def prompt_s(self, seqs: float, beside: float) -> float:
         """Time to prefill ``seqs`` whole prompts at once, in chunks within the token budget, beside a decode batch."""
+        beside = beside if self.mixed else 0.0
         total = seqs * self.isl
         room = max(256.0, self.budget - beside)
         chunks = max(1.0, total / room)
@@ -124,11 +130,13 @@ class _Cycle:
                                                     round(context * n), n))
         return seconds
 
-    def prompt_extra_s(self, beside: float) -> float:
-        """What one prompt adds to the steps of ``beside`` decoding sequences."""
-        with_prompt = self.prompt_s(1, beside)
-        steps = max(1.0, self.isl / max(256.0, self.budget - beside))
-        return max(0.0, with_prompt - steps * self.decode_s(max(1.0, beside)))
+    def prompt_extra_s(self, beside: float, together: float = 1.0) -> float:
+        """What each of ``together`` prompts in one step adds to the steps of ``beside`` decoding sequences."""
+        with_prompts = self.prompt_s(together, beside)
+        if not self.mixed:
+            return with_prompts / together
+        steps = max(1.0, together * self.isl / max(256.0, self.budget - beside))
+        return max(0.0, with_prompts - steps * self.decode_s(max(1.0, beside))) / together
 
 
 def _closed_loop(c: _Cycle, load: Load, ceiling: float) -> Point:
@@ -140,7 +148,7 @@ def _closed_loop(c: _Cycle, load: Load, ceiling: float) -> Point:
     tpot = ttft = 0.0
     for _ in range(12):
         decode = c.decode_s(max(1.0, batch))
-        extra = c.prompt_extra_s(batch) if active > 1 else 0.0
+        extra = c.prompt_extra_s(batch, max(1.0, (active - 1) / steps)) if active > 1 else 0.0
         tpot = decode + max(0.0, active - 1) * extra / steps
         # a request that arrives during a step waits for its end, then prefills beside the others
         wait = 0.5 * tpot if active > 1 else 0.0

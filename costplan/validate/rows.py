@@ -18,6 +18,9 @@ from costplan.perf.steady import Load, LoadKind
 
 REQUIRED = ("id", "model", "gpu", "engine", "isl", "osl", "load_kind")
 MAX_BYTES = 256 << 20
+PROMPTS_PER_SLOT = 10.0
+"""Requests per client of a closed loop where a row does not say: the practice of the public harnesses. All clients
+start at once, so the first tenth of the requests queues for prefill."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,5 +183,5 @@ def load(row: Measured, path: str) -> Load:
         value = prompts or value or 1000.0
     if value is None:
         raise InputError(f"load_value must be given for {kind}", where=where)
-    waves = prompts / value if prompts and kind is LoadKind.CONCURRENCY else None
+    waves = (prompts / value if prompts else PROMPTS_PER_SLOT) if kind is LoadKind.CONCURRENCY else None
     return Load(kind, value, isl, osl, waves)

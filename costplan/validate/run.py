@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +11,7 @@ from costplan.core.errors import CostplanError, DoesNotFitError
 from costplan.core.evidence import Estimate
 from costplan.perf.kv_budget import KvBudget
 from costplan.perf.predict import Deployment, Prediction, budget_of, predict
+from costplan.perf.steady import Load
 from costplan.validate.errors_report import ErrorReport, Refused, Scored
 from costplan.validate.rows import Measured, deployment, load, read_rows
 
@@ -36,18 +38,21 @@ def validate_file(path: Path, progress: Progress | None = None) -> ErrorReport:
 def predict_row(row: Measured, path: str) -> Prediction:
     """The prediction for one row. A run that took place had room: where the default memory fraction leaves none,
     the operator must have raised it."""
-    dep = deployment(row, path)
-    return predict(dep, load(row, path), budget=_budget(dep))
+    dep, asked = deployment(row, path), load(row, path)
+    return predict(dep, asked, budget=_budget(dep, asked))
 
 
-def _budget(dep: Deployment) -> KvBudget:
-    try:
-        return budget_of(dep)
-    except DoesNotFitError:
-        if dep.memory_fraction is not None:
-            raise
-        return budget_of(replace(dep, memory_fraction=HIGHEST_MEMORY_FRACTION, max_num_batched_tokens=2048,
-                                 max_num_seqs=64))
+def _budget(dep: Deployment, asked: Load) -> KvBudget:
+    """Memory as configured; where that leaves no room, with a small batch, then with nearly all memory."""
+    small = replace(dep, max_num_batched_tokens=2048, max_num_seqs=16)
+    for attempt in (dep, small, replace(small, memory_fraction=HIGHEST_MEMORY_FRACTION)):
+        try:
+            budget = budget_of(attempt)
+        except DoesNotFitError:
+            continue
+        if budget.concurrency(math.ceil(asked.isl + asked.osl)) >= 1:
+            return budget
+    return budget_of(replace(small, memory_fraction=HIGHEST_MEMORY_FRACTION))
 
 
 def _score(row: Measured, p: Prediction) -> list[Scored]:
