@@ -50,7 +50,7 @@ _register()
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
     try:
-        code = app(args=list(argv) if argv is not None else None, standalone_mode=False)
+        code = app(args=list(argv) if argv is not None else None, prog_name="costplan", standalone_mode=False)
         sys.stdout.flush()
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -79,7 +79,8 @@ def _report(e: Exception) -> int:
         if type(e).__name__ == "NoArgsIsHelpError":
             print(e.format_message())
         else:
-            print(f"error: {_clean(e.format_message())}\n\nhint: see --help of the command", file=sys.stderr)
+            command = getattr(getattr(e, "ctx", None), "command_path", "costplan")
+            print(f"error: {_clean(e.format_message())}\n\nhint: see {command} --help", file=sys.stderr)
         return 2
     if os.environ.get("COSTPLAN_DEBUG"):
         raise e

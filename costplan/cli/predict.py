@@ -3,34 +3,42 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
+Tp = Annotated[int, typer.Option(min=1, max=1024, help="Tensor-parallel size.")]
+Pp = Annotated[int, typer.Option(min=1, max=256, help="Pipeline-parallel size.")]
+Dp = Annotated[int, typer.Option(min=1, max=1024, help="Attention data-parallel size inside one engine.")]
+Ep = Annotated[int, typer.Option(min=1, max=1024, help="Expert-parallel size.")]
+
 
 def predict(
-    model: str = typer.Option(..., help="Built-in name, Hugging Face id, or path of a config.json."),
-    gpu: str = typer.Option(..., help="GPU name, for example h100_sxm (see: costplan catalog gpus)."),
-    isl: int = typer.Option(..., min=1, help="Input tokens per request."),
-    osl: int = typer.Option(..., min=1, help="Output tokens per request."),
-    concurrency: float | None = typer.Option(None, min=0.001, help="Requests in flight (closed loop)."),
-    rate: float | None = typer.Option(None, min=1e-6, help="Requests per second (Poisson)."),
-    tp: int = typer.Option(1, min=1, help="Tensor-parallel size."),
-    pp: int = typer.Option(1, min=1, help="Pipeline-parallel size."),
-    dp: int = typer.Option(1, min=1, help="Attention data-parallel size inside one engine."),
-    ep: int = typer.Option(1, min=1, help="Expert-parallel size."),
-    replicas: int = typer.Option(1, min=1, help="Independent engine instances; the load is spread over them."),
-    weights: str | None = typer.Option(None, help="Weight dtype: bf16 fp8 int8 int4 nvfp4 ... [checkpoint's]"),
-    kv: str | None = typer.Option(None, help="KV cache dtype: bf16 fp8 ... [checkpoint's]"),
-    engine: str = typer.Option("vllm", help="vllm, sglang or trtllm."),
-    engine_version: str | None = typer.Option(None, help="Engine version [newest known]."),
-    memory_fraction: float | None = typer.Option(None, min=0.01, max=1.0, help="The engine's own fraction [default]."),
-    max_model_len: int | None = typer.Option(None, min=1, help="Longest context the engine admits."),
-    max_num_seqs: int | None = typer.Option(None, min=1, help="Sequences per step [engine's default]."),
-    max_num_batched_tokens: int | None = typer.Option(None, min=1, help="Tokens per step [engine's default]."),
-    profile: str | None = typer.Option(None, help="Profile name or folder [best shipped one]."),
-    price: float | None = typer.Option(None, min=0.0001, help="USD per GPU and hour [cheapest on-demand listed]."),
-    json_: bool = typer.Option(False, "--json", help="Print JSON (seconds, bytes, USD; fractions, not percent)."),
-    output: Path | None = typer.Option(None, "-o", "--output", help="Write to a file instead of the terminal."),
+    model: Annotated[str, typer.Option("--model", "-m", help="Built-in name, Hugging Face id, or a config.json.")],
+    gpu: Annotated[str, typer.Option("--gpu", "-g", help="GPU name, e.g. h100_sxm (see: costplan catalog gpus).")],
+    isl: Annotated[int, typer.Option(min=1, max=100_000_000, help="Input tokens per request.")],
+    osl: Annotated[int, typer.Option(min=1, max=100_000_000, help="Output tokens per request.")],
+    concurrency: Annotated[float | None, typer.Option(min=0.001, help="Requests in flight (closed loop).")] = None,
+    rate: Annotated[float | None, typer.Option(min=1e-6, help="Requests per second (Poisson).")] = None,
+    tp: Tp = 1, pp: Pp = 1, dp: Dp = 1, ep: Ep = 1,
+    replicas: Annotated[int, typer.Option(min=1, max=1_000_000, help="Independent engine instances that share the "
+                                                                     "load.")] = 1,
+    weights: Annotated[str | None, typer.Option(help="Weight dtype: bf16 fp8 int8 int4 nvfp4 ... "
+                                                     "[checkpoint's]")] = None,
+    kv: Annotated[str | None, typer.Option(help="KV cache dtype: bf16 fp8 ... [checkpoint's]")] = None,
+    engine: Annotated[str, typer.Option(help="vllm, sglang or trtllm.")] = "vllm",
+    engine_version: Annotated[str | None, typer.Option(help="Engine version [newest known].")] = None,
+    memory_fraction: Annotated[float | None, typer.Option(min=0.01, max=1.0, help="The engine's own fraction "
+                                                                                  "[its default].")] = None,
+    max_model_len: Annotated[int | None, typer.Option(min=1, help="Longest context the engine admits.")] = None,
+    max_num_seqs: Annotated[int | None, typer.Option(min=1, help="Sequences per step [engine's default].")] = None,
+    max_num_batched_tokens: Annotated[int | None, typer.Option(min=1, help="Tokens per step [engine's "
+                                                                           "default].")] = None,
+    profile: Annotated[str | None, typer.Option(help="Profile name or folder [best shipped one].")] = None,
+    price: Annotated[float | None, typer.Option(min=0.0001, help="USD per GPU and hour [cheapest on-demand "
+                                                                 "listed].")] = None,
+    json_: Annotated[bool, typer.Option("--json", help="JSON: seconds, bytes, USD; fractions, not percent.")] = False,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="Write to this file instead.")] = None,
 ) -> None:
     """Predict TTFT, TPOT, throughput, memory and $/1M tokens of one configuration under one load."""
     from costplan.cli.output import emit, emit_json, style, warn

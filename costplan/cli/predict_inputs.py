@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import date
 
 from costplan.catalog.gpus import gpu as find_gpu
@@ -37,8 +38,10 @@ def load(concurrency: float | None, rate: float | None, isl: int, osl: int) -> L
     if (concurrency is None) == (rate is None):
         raise InputError("give either --concurrency or --rate", hint="--concurrency 32, or --rate 4.5")
     kind = LoadKind.CONCURRENCY if concurrency is not None else LoadKind.RATE
-    value = concurrency if concurrency is not None else rate
-    return Load(kind, float(value or 0.0), float(isl), float(osl))
+    value = float(concurrency if concurrency is not None else rate or 0.0)
+    if not math.isfinite(value):
+        raise InputError(f"must be a finite number, got {value}", where=f"--{kind}")
+    return Load(kind, value, float(isl), float(osl))
 
 
 def cost_of(found: Prediction, dep: Deployment, osl: int, price_usd_per_gpu_h: float | None) -> Cost | None:
