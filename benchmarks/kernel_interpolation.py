@@ -21,18 +21,17 @@ import numpy as np
 
 from costplan.catalog.gpus import gpu as find_gpu
 from costplan.perf import roofline
-from costplan.perf.book import KernelBook, _measured_format
 from costplan.perf.grid import Grid, leave_one_out
+from costplan.perf.kernel_source import KernelSource, baseline, measured_format, peak
 from costplan.perf.timed import Baseline, grid_from
 from costplan.profile.store import Profile, list_profiles
-from costplan.profile.table import Table
 
 PEERS = {("gemm", "one"): "4.9 / 15.6", ("gemm", "shape"): "3.6 / 14.7", ("attn_prefill", "one"): "2.0 / 9.7",
          ("gemm", "frontier"): "9-15 median", ("attn_prefill", "frontier"): "9-15 median",
          ("attn_decode", "frontier"): "9-15 median"}
 
 
-def gemm_grids(profile: Profile, book: KernelBook) -> Iterator[tuple[str, Grid]]:
+def gemm_grids(profile: Profile, src: KernelSource) -> Iterator[tuple[str, Grid]]:
     """One grid per number format over (m, n, k); sparse lines are left out as in the model itself."""
     table = profile.table("gemm")
     if table is None:
@@ -41,13 +40,13 @@ def gemm_grids(profile: Profile, book: KernelBook) -> Iterator[tuple[str, Grid]]
         rows = table.take(table.mask(dtype=name))
         ns, counts = np.unique(rows.columns["n"], return_counts=True)
         rows = rows.take(np.isin(rows.columns["n"], ns[counts >= counts.max() * 0.5]))
-        compute, bytes_w, bytes_a = _measured_format(name)
-        base = book._baseline(lambda p, w=bytes_w, a=bytes_a: roofline.gemm(p[0], p[1], p[2], w, a),
-                              book.target, book._peak(book.target, compute))
+        compute, bytes_w, bytes_a = measured_format(name)
+        base = baseline(lambda p, w=bytes_w, a=bytes_a: roofline.gemm(p[0], p[1], p[2], w, a),
+                              src.target, peak(src.target, compute))
         yield name, grid_from(rows, ("m", "n", "k"), base)
 
 
-def attention_grids(profile: Profile, book: KernelBook, family: str) -> Iterator[tuple[str, Grid]]:
+def attention_grids(profile: Profile, src: KernelSource, family: str) -> Iterator[tuple[str, Grid]]:
     """One grid per head shape and KV format over (batch, length)."""
     table = profile.table(family)
     if table is None:
@@ -59,18 +58,18 @@ def attention_grids(profile: Profile, book: KernelBook, family: str) -> Iterator
         keys = np.stack([rows.columns[c] for c in names])
         for shape in np.unique(keys, axis=1).T:
             picked = rows.take((keys == shape[:, None]).all(axis=0))
-            yield kv, grid_from(picked, ("batch", length), baseline(family, shape, kv, book))
+            yield kv, grid_from(picked, ("batch", length), attention_baseline(family, shape, kv, src))
 
 
-def baseline(family: str, shape: Sequence[int], kv: str, book: KernelBook) -> Baseline:
+def attention_baseline(family: str, shape: Sequence[int], kv: str, src: KernelSource) -> Baseline:
     heads, kv_heads, dim, window = (int(x) for x in shape)
     kv_bytes = 1.0 if kv == "fp8" else 2.0
-    peak = book._peak(book.target, "bf16")
+    flops = peak(src.target, "bf16")
     if family == "attn_prefill":
-        return book._baseline(lambda p: roofline.attn_prefill(p[0], p[1], p[1], heads, kv_heads, dim, kv_bytes, window),
-                              book.target, peak)
-    return book._baseline(lambda p: roofline.attn_decode(p[0], p[1], heads, kv_heads, dim, kv_bytes, window),
-                          book.target, peak)
+        return baseline(lambda p: roofline.attn_prefill(p[0], p[1], p[1], heads, kv_heads, dim, kv_bytes, window),
+                              src.target, flops)
+    return baseline(lambda p: roofline.attn_decode(p[0], p[1], heads, kv_heads, dim, kv_bytes, window),
+                          src.target, flops)
 
 
 def measured_ratio(grid: Grid) -> np.ndarray:
@@ -111,10 +110,10 @@ def finite(x: np.ndarray) -> np.ndarray:
 
 def report(profile: Profile) -> None:
     gpu = find_gpu(profile.gpu)
-    book = KernelBook([profile], gpu, gpu)
+    src = KernelSource([profile], gpu, gpu)
     tests = {"one": errors_one, "shape": errors_shape, "frontier": errors_frontier}
     for family in ("gemm", "attn_prefill", "attn_decode"):
-        grids = list(gemm_grids(profile, book) if family == "gemm" else attention_grids(profile, book, family))
+        grids = list(gemm_grids(profile, src) if family == "gemm" else attention_grids(profile, src, family))
         for label in sorted({name for name, _ in grids}):
             for test, run in tests.items():
                 if test == "shape" and family != "gemm":
@@ -137,6 +136,3 @@ def main(names: Sequence[str]) -> None:
 
 if __name__ == "__main__":
     main(sys.argv[1:])
-
-
-__all__ = ["Table", "main"]

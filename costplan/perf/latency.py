@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from costplan.core.evidence import Estimate, Evidence, worst
+from costplan.core.evidence import Estimate, Evidence
 from costplan.perf.batch import BatchState
-from costplan.perf.ops import Op, bound_of, evidence_shares
+from costplan.perf.ops import Op, bound_of, evidence_shares, overall_evidence
 from costplan.perf.overhead import Overhead
 from costplan.perf.timed import Timing
 
@@ -103,5 +103,5 @@ class KernelLatencyModel:
         parts["engine"] = seconds - self.pp * kernels
         spread["engine"] = abs(parts["engine"]) * self.overhead.log_sd
         log_sd = math.sqrt(sum(s * s for s in spread.values())) / seconds if seconds else 0.0
-        evidence = worst(t.evidence for t, c in timings if t.seconds * c > 0.05 * kernels)
-        return StepTime(seconds, log_sd, evidence, evidence_shares(timings), parts, bound_of(timings), timings)
+        shares = evidence_shares(timings)
+        return StepTime(seconds, log_sd, overall_evidence(shares), shares, parts, bound_of(timings), timings)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from costplan.catalog.model_spec import Attention, DenseMlp, Layer, LinearMixer, MlaAttention, ModelSpec, MoeMlp
+from costplan.catalog.model_spec import Attention, Layer, LinearMixer, MlaAttention, ModelSpec, MoeMlp
 from costplan.core.evidence import Evidence
+from costplan.perf.attention_kernel import AttentionShape, MlaShape
 from costplan.perf.batch import BatchState
-from costplan.perf.book import AttentionShape, KernelBook, MoeShape
+from costplan.perf.book import KernelBook
 from costplan.perf.formats import MatmulFormat, matmul_format
 from costplan.perf.layout import Layout
+from costplan.perf.linear_kernel import LinearShape
+from costplan.perf.moe_kernel import MoeShape
 from costplan.perf.roofline import Work, causal_pairs
 from costplan.perf.timed import LAUNCH_S, TimedKernel, Timing
 from costplan.perf.weights import part_dtype
@@ -47,6 +50,15 @@ def _tokens(b: BatchState) -> Sequence[float] | None:
 
 def _decode(b: BatchState) -> Sequence[float] | None:
     return (float(b.decode_seqs), max(1.0, b.decode_kv_tokens / b.decode_seqs)) if b.decode_seqs else None
+
+
+def _sequences(b: BatchState) -> Sequence[float] | None:
+    return (float(b.decode_seqs),) if b.decode_seqs else None
+
+
+def _prompts(b: BatchState) -> Sequence[float] | None:
+    seqs = max(1, b.prefill_seqs)
+    return (float(seqs), b.prefill_tokens / seqs) if b.prefill_tokens else None
 
 
 def _logits(b: BatchState) -> Sequence[float] | None:
@@ -111,7 +123,7 @@ class StepBuilder:
     def _all_reduce(self, count: float) -> None:
         if self.layout.tp > 1:
             width = self.spec.hidden_size * 2.0
-            self.ops.append(Op("collective", self.book.all_reduce(self.layout.tp), count,
+            self.ops.append(Op("collective", self.book.collective("all_reduce", self.layout.tp), count,
                                lambda b: (b.tokens * width,) if b.tokens else None))
 
     # -- layers -----------------------------------------------------------------------------------------------
@@ -160,12 +172,11 @@ class StepBuilder:
             self._gemm("q_proj", heads * qk + latent, hidden, "attention", count)
         self._gemm("kv_b_proj", heads * (a.qk_nope_head_dim + a.v_head_dim), a.kv_lora_rank, "attention", count)
         self._elementwise("rope_kv_write", 4.0 * (heads * qk + 2 * latent), count)
-        dims = (a.kv_lora_rank, a.qk_rope_head_dim, a.qk_nope_head_dim, a.v_head_dim)
+        shape = MlaShape(heads, a.kv_lora_rank, a.qk_rope_head_dim, a.qk_nope_head_dim, a.v_head_dim, self.kv_dtype)
         window = a.index.top_k if a.index else 0
         decode = _windowed_decode(window) if window else _decode
-        self.ops.append(Op("attention", self.book.mla(heads, self.kv_dtype, dims, prefill=False), count, decode))
-        self.ops.append(Op("attention", self.book.mla(heads, self.kv_dtype, dims, prefill=True), count,
-                           _prefill(window)))
+        self.ops.append(Op("attention", self.book.mla(shape, prefill=False), count, decode))
+        self.ops.append(Op("attention", self.book.mla(shape, prefill=True), count, _prefill(window)))
         if a.index is not None and a.index.owns_cache:
             self._index(a.index.num_heads, a.index.head_dim, count)
         self._gemm("o_proj", hidden, heads * a.v_head_dim, "attention", count)
@@ -194,12 +205,11 @@ class StepBuilder:
         k_dim = m.head_k_dim or 128
         inner = v_heads * v_dim
         self._gemm("in_proj", max(1, m.params / hidden / tp - inner), hidden, "linear", count)
-        heads = (k_heads, k_dim, v_heads, v_dim)
-        for kernel in self.book.linear_attention(m.kind, "decode", heads, hidden):
-            self.ops.append(Op("linear", kernel, count, lambda b: (float(b.decode_seqs),) if b.decode_seqs else None))
-        for kernel in self.book.linear_attention(m.kind, "prefill", heads, hidden):
-            self.ops.append(Op("linear", kernel, count, lambda b: (
-                float(max(1, b.prefill_seqs)), b.prefill_tokens / max(1, b.prefill_seqs)) if b.prefill_tokens else None))
+        shape = LinearShape(m.kind, k_heads, k_dim, v_heads, v_dim, hidden)
+        for kernel in self.book.linear_attention(shape, prefill=False):
+            self.ops.append(Op("linear", kernel, count, _sequences))
+        for kernel in self.book.linear_attention(shape, prefill=True):
+            self.ops.append(Op("linear", kernel, count, _prompts))
         self._gemm("out_proj", hidden, inner, "linear", count)
         self._all_reduce(count)
 
@@ -215,8 +225,9 @@ class StepBuilder:
         lay, hidden = self.layout, self.spec.hidden_size
         self._gemm("router", m.num_experts, hidden, "router", count)
         self._elementwise("topk_permute", 4.0 * m.num_experts + 4.0 * hidden, count)
-        shape = MoeShape(m.latent_size or hidden, m.intermediate_size, m.top_k, m.num_experts, lay.moe_tp, lay.ep, m.gated)
-        kernel = self.book.moe(shape, self._format("experts"), "power_law_1.01")
+        shape = MoeShape(m.latent_size or hidden, m.intermediate_size, m.top_k, m.num_experts, lay.moe_tp, lay.ep,
+                         m.gated)
+        kernel = self.book.moe(shape, self._format("experts"))
         dp = lay.dp
         self.ops.append(Op("experts", kernel, count, lambda b: (float(b.tokens * dp),) if b.tokens else None))
         if m.shared_intermediate_size:
@@ -260,4 +271,11 @@ def evidence_shares(timings: Sequence[tuple[Timing, float]]) -> dict[Evidence, f
     return out
 
 
-__all__ = ["DenseMlp", "Op", "StepBuilder", "bound_of", "elementwise", "equal_square", "evidence_shares"]
+def overall_evidence(shares: Mapping[Evidence, float]) -> Evidence:
+    """The weakest class that, with those weaker still, makes up at least a quarter of the time."""
+    total = 0.0
+    for evidence in reversed(Evidence):
+        total += shares.get(evidence, 0.0)
+        if total >= 0.25:
+            return evidence
+    return Evidence.MEASURED

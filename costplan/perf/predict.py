@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from costplan.catalog.gpu_spec import GpuSpec
 from costplan.catalog.model_spec import ModelSpec
@@ -27,7 +27,7 @@ class Deployment:
 
     spec: ModelSpec
     gpu: GpuSpec
-    layout: Layout = Layout()
+    layout: Layout = field(default_factory=Layout)
     replicas: int = 1
     engine: str = "vllm"
     engine_version: str | None = None

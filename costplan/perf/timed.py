@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 
 from costplan.core.errors import OutOfRangeError
 from costplan.core.evidence import Evidence, worst
-from costplan.perf.grid import Grid
+from costplan.perf.grid import Grid, Reading
 from costplan.perf.roofline import Work
 from costplan.profile.table import Table
 
@@ -19,6 +20,9 @@ LAUNCH_S = 2.0e-6
 
 MAX_OCTAVES = 5.0
 """Beyond 32 times the measured range no answer is given."""
+
+ANALYTIC_SD = 0.35
+"""Relative error of a kernel that nobody measured: typical efficiencies vary by about this much between kernels."""
 
 Baseline = Callable[[Sequence[float]], float]
 
@@ -34,25 +38,48 @@ class Timing:
     bound: str  # compute | bandwidth | latency | network
 
 
+class Reader(Protocol):
+    """Anything that tells log(time / baseline) at a point."""
+
+    def read(self, point: Sequence[float]) -> Reading: ...
+
+
+@dataclass(frozen=True, slots=True)
+class FixedGrid:
+    """A grid with all coordinates but the first held fixed."""
+
+    whole: Grid
+    fixed: tuple[float, ...]
+
+    def read(self, point: Sequence[float]) -> Reading:
+        return self.whole.read((point[0], *self.fixed))
+
+
 @dataclass(frozen=True, slots=True)
 class TimedKernel:
     """One kernel shape on one GPU.
 
-    ``baseline`` gives the roofline seconds on the *target* GPU; the grid holds log(measured / baseline) of
-    the GPU that was measured. ``transfer_sd`` is the extra relative error where the two differ or where
-    another format stands in. ``floor`` is a time that no call can beat (weights come from HBM in a model
-    that is larger than the L2 cache, although a microbenchmark may find them there). ``work`` gives the
-    FLOPs and bytes of a call (None: nobody asks).
+    ``baseline`` gives the roofline seconds on the *target* GPU; ``grid`` tells log(measured / baseline) of the GPU
+    that was measured (None: ``default_log_ratio`` holds everywhere). Where the measurements stand for another GPU,
+    engine, format or shape, ``transfer_sd`` is the extra relative error and ``weakest`` the best evidence that is
+    left. ``floor`` is a time that no call can beat (weights come from HBM in a model that is larger than the L2
+    cache, although a microbenchmark may find them there). ``work`` gives the FLOPs and bytes of a call (None:
+    nobody asks).
     """
 
     name: str
-    grid: Grid | None
+    grid: Reader | None
     baseline: Baseline
-    transfer_sd: float = 0.0
     default_log_ratio: float = 0.0
+    transfer_sd: float = 0.0
+    weakest: Evidence = Evidence.MEASURED
     floor: Baseline | None = None
     bound: Callable[[Sequence[float]], str] | None = None
     work: Callable[[Sequence[float]], Work] | None = None
+
+    def with_grid(self, grid: Reader, transfer_sd: float, weakest: Evidence) -> TimedKernel:
+        """The same kernel, answered from measurements."""
+        return replace(self, grid=grid, transfer_sd=transfer_sd, weakest=weakest)
 
     def time(self, point: Sequence[float]) -> Timing:
         """Seconds at ``point`` (the free coordinates of this kernel, e.g. tokens; or batch and kv_len)."""
@@ -60,7 +87,7 @@ class TimedKernel:
         bound = self.bound(point) if self.bound else "bandwidth"
         if self.grid is None:
             seconds = base * math.exp(self.default_log_ratio)
-            return Timing(self.name, seconds, 0.35, Evidence.ANALYTIC, _latency_or(bound, seconds))
+            return Timing(self.name, seconds, ANALYTIC_SD, Evidence.ANALYTIC, _latency_or(bound, seconds))
         reading = self.grid.read(point)
         if reading.octaves > MAX_OCTAVES:
             raise OutOfRangeError(
@@ -69,11 +96,8 @@ class TimedKernel:
         seconds = base * math.exp(reading.log_ratio)
         if self.floor is not None:
             seconds = max(seconds, self.floor(point))
-        evidence, log_sd = reading.evidence, reading.log_sd
-        if self.transfer_sd:
-            evidence = worst((evidence, Evidence.EXTRAPOLATED))
-            log_sd = math.hypot(log_sd, self.transfer_sd)
-        return Timing(self.name, seconds, log_sd, evidence, _latency_or(bound, seconds))
+        return Timing(self.name, seconds, math.hypot(reading.log_sd, self.transfer_sd),
+                      worst((reading.evidence, self.weakest)), _latency_or(bound, seconds))
 
 
 def _latency_or(bound: str, seconds: float) -> str:

@@ -1,0 +1,107 @@
+"""Attention over a KV cache: per-head keys and values (MHA, GQA, MQA) and latent (MLA)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from costplan.core.dtypes import dtype
+from costplan.core.evidence import Evidence
+from costplan.perf import roofline
+from costplan.perf.kernel_source import KernelSource, WorkAt, baseline, measured, nearest, peak
+from costplan.perf.timed import TimedKernel
+from costplan.profile.table import Table
+
+PREFILL_EFFICIENCY = 0.55
+DECODE_EFFICIENCY = 0.65
+MLA_EFFICIENCY = 0.5
+"""Typical shares of the roofline where nothing was measured (medians over the imported H200 tables)."""
+SD_PER_OCTAVE = 0.05
+"""Relative error for each doubling between the head shape asked for and the one measured."""
+
+
+@dataclass(frozen=True, slots=True)
+class AttentionShape:
+    """Attention of one layer on one rank; ``window`` 0 is full attention."""
+
+    num_heads: int
+    num_kv_heads: int
+    head_dim: int
+    kv_dtype: str
+    window: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class MlaShape:
+    """Latent attention of one layer on one rank."""
+
+    num_heads: int
+    kv_lora_rank: int
+    rope_dim: int
+    nope_dim: int
+    v_dim: int
+    kv_dtype: str
+
+
+def attention(src: KernelSource, shape: AttentionShape, *, prefill: bool) -> TimedKernel:
+    """Free coordinates: ``(batch, q_len)`` of prompts without cached context, or ``(batch, kv_len)`` in decode."""
+    family = "attn_prefill" if prefill else "attn_decode"
+
+    def work_of(s: AttentionShape) -> WorkAt:
+        kv_bytes = dtype(shape.kv_dtype).bytes
+        if prefill:
+            return lambda p: roofline.attn_prefill(p[0], p[1], p[1], s.num_heads, s.num_kv_heads, s.head_dim,
+                                                   kv_bytes, s.window)
+        return lambda p: roofline.attn_decode(p[0], p[1], s.num_heads, s.num_kv_heads, s.head_dim, kv_bytes, s.window)
+
+    kernel = src.kernel(family, work_of(shape), peak(src.target, "bf16"),
+                        PREFILL_EFFICIENCY if prefill else DECODE_EFFICIENCY)
+    picked = src.select(family, "kv_dtype", dict.fromkeys((shape.kv_dtype, "bf16")))  # type: ignore[arg-type]
+    if picked is None:
+        return kernel
+    rows, near, octaves = nearest_heads(picked.rows, shape)
+    base = baseline(work_of(near), src.measured_on, peak(src.measured_on, "bf16"))
+    evidence = Evidence.INTERPOLATED if octaves <= 1 else Evidence.EXTRAPOLATED
+    coords = ("batch", "q_len" if prefill else "kv_len")
+    return measured(kernel, rows, coords, base, picked.trust.weakened(SD_PER_OCTAVE * octaves, evidence))
+
+
+def mla(src: KernelSource, shape: MlaShape, *, prefill: bool) -> TimedKernel:
+    """Free coordinates as in `attention`; decode is in absorbed form, prefill expanded per head."""
+    family = "mla_prefill" if prefill else "mla_decode"
+
+    def work_of(heads: int) -> WorkAt:
+        if prefill:
+            return lambda p: roofline.mla_prefill(p[0], p[1], p[1], heads, shape.nope_dim + shape.rope_dim, shape.v_dim)
+        kv_bytes = dtype(shape.kv_dtype).bytes
+        return lambda p: roofline.mla_decode(p[0], p[1], heads, shape.kv_lora_rank, shape.rope_dim, kv_bytes)
+
+    kernel = src.kernel(family, work_of(shape.num_heads), peak(src.target, "bf16"), MLA_EFFICIENCY)
+    picked = src.select(family, "kv_dtype", dict.fromkeys((shape.kv_dtype, "bf16")))  # type: ignore[arg-type]
+    if picked is None:
+        return kernel
+    heads = nearest(np.unique(picked.rows.columns["num_heads"]), shape.num_heads)
+    octaves = abs(float(np.log2(heads / shape.num_heads)))
+    base = baseline(work_of(heads), src.measured_on, peak(src.measured_on, "bf16"))
+    return measured(kernel, picked.rows.take(picked.rows.mask(num_heads=heads)),
+                    ("batch", "q_len" if prefill else "kv_len"), base, picked.trust.weakened(SD_PER_OCTAVE * octaves))
+
+
+def nearest_heads(rows: Table, s: AttentionShape) -> tuple[Table, AttentionShape, float]:
+    """Rows of the measured head shape closest to ``s``, that shape, and the distance in doublings.
+
+    Queries per KV head and head_dim decide which kernel runs; a windowed kernel never stands for a full one
+    while another full one was measured.
+    """
+    keys = np.stack([np.asarray(rows.columns[c]) for c in ("num_heads", "num_kv_heads", "head_dim", "window")])
+    shapes = np.unique(keys, axis=1)
+    heads, kv_heads, dim, window = np.log2(np.maximum(shapes, 1).astype(float))
+    wanted = np.log2([s.num_heads, s.num_kv_heads, s.head_dim, max(1, s.window)])
+    both_windowed = (shapes[3] > 0) & (s.window > 0)
+    distance = (np.abs((heads - kv_heads) - (wanted[0] - wanted[1])) + 0.7 * np.abs(kv_heads - wanted[1])
+                + 2.0 * np.abs(dim - wanted[2]) + 0.5 * np.where(both_windowed, np.abs(window - wanted[3]), 0.0)
+                + 4.0 * ((shapes[3] > 0) != (s.window > 0)))
+    best = int(np.argmin(distance))
+    found = AttentionShape(*(int(v) for v in shapes[:3, best]), kv_dtype=s.kv_dtype, window=int(shapes[3, best]))
+    return rows.take((keys == shapes[:, [best]]).all(axis=0)), found, float(distance[best])
