@@ -103,5 +103,6 @@ def nearest_heads(rows: Table, s: AttentionShape) -> tuple[Table, AttentionShape
                 + 2.0 * np.abs(dim - wanted[2]) + 0.5 * np.where(both_windowed, np.abs(window - wanted[3]), 0.0)
                 + 4.0 * ((shapes[3] > 0) != (s.window > 0)))
     best = int(np.argmin(distance))
-    found = AttentionShape(*(int(v) for v in shapes[:3, best]), kv_dtype=s.kv_dtype, window=int(shapes[3, best]))
+    num_heads, num_kv_heads, head_dim, kept = (int(v) for v in shapes[:, best])
+    found = AttentionShape(num_heads, num_kv_heads, head_dim, s.kv_dtype, kept)
     return rows.take((keys == shapes[:, [best]]).all(axis=0)), found, float(distance[best])

@@ -15,6 +15,7 @@ from costplan.perf.kernel_source import (
     Picked,
     baseline,
     measured_format,
+    median_latency_s,
     peak,
 )
 from costplan.perf.roofline import Work
@@ -59,7 +60,7 @@ def _fastest(src: KernelSource, n: int, k: int, name: str) -> Picked | None:
             continue
         near = rows.take(near_lines(rows, n, k, 1))
         near = near.take(np.asarray(near.columns["m"]) <= 256)
-        typical = float(np.median(near.columns["latency_s"])) if len(near) else math.inf
+        typical = median_latency_s(near)
         if typical < best:
             best, picked = typical, Picked(rows, src.trust_in(order), name)
     return picked

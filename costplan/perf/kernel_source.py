@@ -133,7 +133,12 @@ def peak(gpu: GpuSpec, compute: str) -> float:
 def nearest(values: NDArray[np.generic], x: float) -> int:
     """The value closest to ``x`` on a log scale."""
     logs = np.log(np.maximum(np.asarray(values, dtype=float), 1.0))
-    return int(values[int(np.argmin(np.abs(logs - math.log(max(x, 1.0)))))])  # type: ignore[call-overload]
+    return int(values[int(np.argmin(np.abs(logs - math.log(max(x, 1.0)))))])
+
+
+def median_latency_s(rows: Table) -> float:
+    """Median time of some rows; infinite where there are none."""
+    return float(np.median(np.asarray(rows.columns["latency_s"], dtype=float))) if len(rows) else math.inf
 
 
 def measured_format(name: str) -> tuple[str, float, float]:

@@ -12,7 +12,7 @@ from costplan.core.evidence import Evidence
 from costplan.perf import roofline
 from costplan.perf.formats import MatmulFormat
 from costplan.perf.grid import Grid
-from costplan.perf.kernel_source import KernelSource, Trust, WorkAt, baseline, measured_format, peak
+from costplan.perf.kernel_source import KernelSource, Trust, WorkAt, baseline, measured_format, median_latency_s, peak
 from costplan.perf.timed import Baseline, TimedKernel, grid_from
 from costplan.profile.table import Table
 
@@ -95,10 +95,11 @@ def _grid(rows: Table, s: MoeShape, base_of: Callable[[MoeShape], Baseline]) -> 
     parts = []
     for i in near:
         own = rows.take((keys == shapes[:, [i]]).all(axis=0))
-        grid = grid_from(own, ("tokens",), base_of(MoeShape(*(int(v) for v in shapes[:, i]), gated=s.gated)))
+        h, inter, k, e, tp, ep = (int(v) for v in shapes[:, i])
+        grid = grid_from(own, ("tokens",), base_of(MoeShape(h, inter, k, e, tp, ep, s.gated)))
         parts.append((grid, 1.0 / (0.3 + float(distance[i])) ** 2, own))
     if distance.min() == 0:
-        return _Found(parts[0][0], 0.0, float(np.median(parts[0][2].columns["latency_s"])))
+        return _Found(parts[0][0], 0.0, median_latency_s(parts[0][2]))
     axis = sorted({float(t) for g, _, _ in parts for t in g.axes[0]})
     total = sum(w for _, w, _ in parts)
     mean = np.array([sum(w * g.read((t,)).log_ratio for g, w, _ in parts) / total for t in axis])

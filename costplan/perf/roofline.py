@@ -78,7 +78,7 @@ def mla_prefill(batch: float, q_len: float, kv_len: float, num_heads: float, qk_
 
 def distinct_experts(tokens: float, top_k: int, num_experts: int) -> float:
     """Expected number of experts that at least one of ``tokens`` picks, with uniform routing."""
-    return num_experts * (1.0 - (1.0 - top_k / num_experts) ** tokens)
+    return float(num_experts * (1.0 - (1.0 - top_k / num_experts) ** tokens))
 
 
 def moe(tokens: float, hidden: float, inter: float, top_k: int, num_experts: int, tp: int, ep: int,
