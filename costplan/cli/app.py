@@ -60,6 +60,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
     except Exception as e:
         return _report(e)
+    if code == 130:  # typer swallows the signal and hands back its code
+        print("interrupted", file=sys.stderr)
     return code if isinstance(code, int) else 0
 
 
@@ -84,6 +86,9 @@ def _report(e: Exception) -> int:
         return 2
     if os.environ.get("COSTPLAN_DEBUG"):
         raise e
+    if isinstance(e, OSError):
+        print(f"error: {_clean(str(e))}\n\nhint: is the disk full, or the file out of reach?", file=sys.stderr)
+        return 4
     print(f"error: unexpected {type(e).__name__}: {_clean(str(e))}\n\nhint: this is a bug of costplan; run again with "
           "COSTPLAN_DEBUG=1 and report the traceback", file=sys.stderr)
     return 70

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Annotated
+
 import typer
 
 
-def schema(kind: str = typer.Argument(..., help="What to describe: workload.")) -> None:
-    """Print the JSON Schema of a file that costplan reads."""
-    import json
-
+def schema(
+    kind: Annotated[str, typer.Argument(help="workload (the file), or predict (the output of --json).")],
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="Write to this file instead.")] = None,
+) -> None:
+    """Print the JSON Schema of a file that costplan reads, or of JSON that it prints."""
+    from costplan.cli.output import emit_json
     from costplan.core.errors import UnknownNameError
-    from costplan.workload.schema import schema as workload_schema
 
-    makers = {"workload": workload_schema}
-    if kind not in makers:
-        raise UnknownNameError("schema", kind, makers)
-    typer.echo(json.dumps(makers[kind](), indent=2))
+    if kind == "workload":
+        from costplan.workload.schema import schema as workload_schema
+
+        emit_json(workload_schema(), output)
+    elif kind == "predict":
+        from costplan.report.predict_schema import predict_schema
+
+        emit_json(predict_schema(), output)
+    else:
+        raise UnknownNameError("schema", kind, ("workload", "predict"))

@@ -10,9 +10,9 @@ from costplan.catalog.model_spec import Attention, LinearMixer, MlaAttention, Mo
 from costplan.catalog.params import ParamCount
 from costplan.catalog.price import Price
 from costplan.core.units import GB
-from costplan.report.columns import Column, facts, table
+from costplan.report.columns import Column, facts, heading, table
 from costplan.report.numbers import gib, si, significant, usd
-from costplan.report.style import Style, plain
+from costplan.report.style import Style
 
 _MODEL_COLUMNS = (
     Column("model"), Column("params", right=True), Column("active", right=True),
@@ -86,7 +86,7 @@ def gpu_text(g: GpuSpec, style: Style) -> str:
     cited = list(dict.fromkeys(g.sources[f] for _, _, f in rows if f in g.sources))
     cells = [[name, value, f"[{cited.index(g.sources[f]) + 1}]" if f in g.sources else ""] for name, value, f in rows]
     head = f"{g.name}: {g.title}, {g.vendor} {g.arch} {g.compute_capability}, link {g.link or 'none'}"
-    lines = [style.bold(plain(head)), "", *table(_FIELD_COLUMNS, cells, style), ""]
+    lines = [*heading(head, style), "", *table(_FIELD_COLUMNS, cells, style), ""]
     lines += facts([(f"[{i}]", s) for i, s in enumerate(cited, 1)], style)
     if g.notes:
         lines += ["", *facts([("notes", g.notes)], style)]
@@ -132,7 +132,7 @@ def models_text(views: Sequence[ModelView], style: Style) -> str:
 def model_text(v: ModelView, style: Style) -> str:
     """One model: parameters by part, KV cache, layers, notes."""
     s, p = v.spec, v.params
-    lines = [style.bold(plain(f"{s.name} ({s.model_type})")), ""]
+    lines = [*heading(f"{s.name} ({s.model_type})", style), ""]
     pairs = [("parameters", f"{p.total:,} in total, {p.active:,} active per token"),
              ("by part", ", ".join(f"{k} {si(n)}" for k, n in p.parts.items() if n)),
              ("weights", f"{s.weight_dtype}, the rest {s.base_dtype}"), ("hidden size", f"{s.hidden_size:,}"),

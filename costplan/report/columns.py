@@ -86,12 +86,18 @@ def _line(cells: Sequence[str], kept: Sequence[int], columns: Sequence[Column], 
     return out
 
 
+def heading(text: str, style: Style) -> list[str]:
+    """``text`` in bold, wrapped."""
+    return [style.bold(line) for line in textwrap.wrap(plain(text), style.width, break_on_hyphens=False)]
+
+
 def facts(pairs: Sequence[tuple[str, str]], style: Style, *, indent: str = "") -> list[str]:
     """Name and value per line; long values wrap under themselves."""
-    width = max((len(k) for k, _ in pairs), default=0) + len(_GAP)
+    longest = max((len(k) for k, _ in pairs), default=0)
+    width = longest + len(_GAP) if longest else 0
     lines = []
     for name, value in pairs:
         room = max(style.width - len(indent) - width, 20)
         for n, part in enumerate(textwrap.wrap(plain(value), room, break_on_hyphens=False) or [""]):
-            lines.append((indent + (name if n == 0 else "").ljust(width) + style.flag(part)).rstrip())
+            lines.append((indent + (plain(name) if n == 0 else "").ljust(width) + style.flag(part)).rstrip())
     return lines

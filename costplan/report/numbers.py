@@ -50,7 +50,7 @@ def usd(x: float) -> str:
 
 
 def percent(x: float) -> str:
-    return f"{x * 100:.0f} %"
+    return f"{x * 100:.0f}%"
 
 
 def spread(e: Estimate, unit: str) -> str:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from costplan.core.evidence import Estimate
 from costplan.perf.batch import BatchState
 from costplan.perf.latency import StepTime
 from costplan.perf.steady import LoadKind
 from costplan.report.answer import Answer, Metric, kernel_versions, waits
-from costplan.report.columns import Column, facts, table
+from costplan.report.columns import Column, facts, heading, table
 from costplan.report.numbers import gib, percent, seconds, significant, spread, usd
-from costplan.report.style import Style, plain
+from costplan.report.style import Style
 
 _BINDS = {
     "compute": "compute: the arithmetic units are busy",
@@ -36,22 +34,15 @@ def _headline(a: Answer, style: Style) -> list[str]:
     p, c = a.prediction, a.cost
     tok = f"{significant(p.output_tok_s_per_gpu.value)} output tok/s per GPU"
     if c is None:
-        first = f"{tok} (90 %: {spread(p.output_tok_s_per_gpu, '')})"
+        first = f"{tok} (90%: {spread(p.output_tok_s_per_gpu, '')})"
     else:
-        first = (f"{usd(c.usd_per_mtok_out.value)} per 1M output tokens (90 %: {spread(c.usd_per_mtok_out, 'usd')}), "
+        first = (f"{usd(c.usd_per_mtok_out.value)} per 1M output tokens (90%: {spread(c.usd_per_mtok_out, 'usd')}), "
                  f"{tok}")
-    second = (f"TTFT {seconds(p.ttft_s.value)} (90 %: {spread(p.ttft_s, 's')}), "
-              f"TPOT {seconds(p.tpot_s.value)} (90 %: {spread(p.tpot_s, 's')})")
-    third = f"{p.e2e_s.evidence}, from {plain(p.e2e_s.basis)}"
-    return [*[style.bold(x) for x in _wrapped((first, second), style)], *_wrapped((third,), style, flag=True), "",
+    second = (f"TTFT {seconds(p.ttft_s.value)} (90%: {spread(p.ttft_s, 's')}), "
+              f"TPOT {seconds(p.tpot_s.value)} (90%: {spread(p.tpot_s, 's')})")
+    third = f"{p.e2e_s.evidence}, from {p.e2e_s.basis}"
+    return [*heading(first, style), *heading(second, style), *facts([("", third)], style), "",
             *facts([("deployment", _deployment(a)), ("load", _load(a))], style)]
-
-
-def _wrapped(texts: Sequence[str], style: Style, *, flag: bool = False) -> list[str]:
-    import textwrap
-
-    lines = [line for t in texts for line in textwrap.wrap(t, style.width, break_on_hyphens=False)]
-    return [style.flag(line) for line in lines] if flag else lines
 
 
 def _deployment(a: Answer) -> str:
@@ -72,10 +63,16 @@ def _load(a: Answer) -> str:
 
 
 def _metrics(a: Answer, style: Style) -> list[str]:
-    rows = [[m.label, _value(m), spread(m.estimate, m.unit), str(m.estimate.evidence)] for m in a.metrics]
+    rows = []
+    for m in a.metrics:
+        e = m.estimate
+        if m.key == "usd_per_request":
+            rows.append(["1,000 requests", usd(e.value * 1e3), spread(e.scaled(1e3), m.unit), str(e.evidence)])
+        else:
+            rows.append([m.label, _value(m), spread(e, m.unit), str(e.evidence)])
     if a.cost is not None:
         rows.append(["one hour", usd(a.cost.usd_per_h), "", "stated" if not a.cost.stale else "stale price"])
-    return table([Column("metric"), Column("value", right=True), Column("90 % interval"), Column("evidence")],
+    return table([Column("metric"), Column("value", right=True), Column("90% interval"), Column("evidence")],
                  rows, style)
 
 
@@ -95,7 +92,7 @@ def _steps(a: Answer, style: Style) -> list[str]:
     pairs = [("binds", _BINDS.get(p.bound, p.bound))]
     for name, step, batch in (("decode", p.decode_step, p.point.decode_step),
                               ("prefill", p.prefill_step, p.point.prefill_step)):
-        pairs.append((f"{name} step", f"{_batch(batch)}; waits for {_shares(step)}; 90 %: "
+        pairs.append((f"{name} step", f"{_batch(batch)}; waits for {_shares(step)}; 90%: "
                                       f"{spread(step.estimate(), 's')}; {_evidence(step.estimate())}"))
     return [*lines, "", *facts(pairs, style)]
 
@@ -133,7 +130,7 @@ def _memory(a: Answer, style: Style) -> list[str]:
     fits = a.sequences_that_fit
     tokens = round(a.load.isl + a.load.osl)
     blocks = f"{b.num_blocks:,} of {b.block_size} tokens: " if b.block_size > 1 else ""
-    pairs = [("KV blocks", f"{blocks}{b.tokens:,} tokens per engine (90 %: {spread(b.kv_tokens, '')}; "
+    pairs = [("KV blocks", f"{blocks}{b.tokens:,} tokens per engine (90%: {spread(b.kv_tokens, '')}; "
                            f"{b.kv_tokens.evidence})"),
              ("concurrency", f"{significant(fits)} sequences of {tokens:,} tokens fit; the engine runs at most "
                              f"{b.limits.max_num_seqs * a.deployment.replicas * a.deployment.layout.dp:,} at once"),

@@ -9,9 +9,9 @@ from typing import Any
 from costplan.catalog.gpu_spec import GpuSpec
 from costplan.perf.batch import BatchState
 from costplan.perf.explain import KernelRow
-from costplan.report.columns import Column, dropped, facts, table
+from costplan.report.columns import Column, dropped, facts, heading, table
 from costplan.report.numbers import percent, seconds, si, significant
-from costplan.report.style import Style, plain
+from costplan.report.style import Style
 
 SCHEMA = "costplan.roofline/1"
 _COLUMNS = (
@@ -40,7 +40,7 @@ def roofline_text(v: RooflineView, style: Style) -> str:
     cells.append(["engine", "", "", "", "", "", seconds(v.engine_s), percent(v.engine_s / v.step_s), "", "", ""])
     cells.append(["step", "", *(si(_total(v.rows, k)) for k in ("flops", "bytes")), "",
                   seconds(_least(v.rows)), seconds(v.step_s), "", percent(_least(v.rows) / v.step_s), "", ""])
-    lines = [style.bold(plain(v.title)), "", *table(_COLUMNS, cells, style), ""]
+    lines = [*heading(v.title, style), "", *table(_COLUMNS, cells, style), ""]
     lines += facts([("figures", "of all calls of one step; roofline: max(FLOP / peak, bytes / bandwidth) and one "
                                 "launch of 2 us per call; of roof: roofline / predicted"),
                     ("kernels", v.basis), ("peaks", _peaks(v.gpu))], style)

@@ -27,21 +27,21 @@ def validate_text(r: ErrorReport, labels: Sequence[str], style: Style) -> str:
 
 def _metrics(r: ErrorReport, style: Style) -> list[str]:
     columns = (Column("metric"), Column("n", right=True), Column("median", right=True), Column("mean", right=True),
-               Column("p90", right=True), Column("bias", right=True), Column("in 50 %", right=True),
-               Column("in 90 %", right=True))
+               Column("p90", right=True), Column("bias", right=True), Column("in 50%", right=True),
+               Column("in 90%", right=True))
     rows = [[_LABELS[m], *_cells(s)] for m in METRICS if (s := r.metric(m)) is not None]
     return [*table(columns, rows, style), "", *facts([
         ("error", "median, mean and p90 of |predicted - measured| / measured; bias: median of the signed error "
-                  "(negative: predicted too low); in 50 %, in 90 %: measured values inside these intervals")], style)]
+                  "(negative: predicted too low); in 50%, in 90%: measured values inside these intervals")], style)]
 
 
 def _cells(s: Summary) -> list[str]:
-    return [f"{s.n:,}", _one(s.median_ape), _one(s.mape), _one(s.p90_ape), f"{s.bias * 100:+.1f} %",
+    return [f"{s.n:,}", _one(s.median_ape), _one(s.mape), _one(s.p90_ape), f"{s.bias * 100:+.1f}%",
             percent(s.coverage_50), percent(s.coverage_90)]
 
 
 def _one(x: float) -> str:
-    return f"{x * 100:.1f} %"
+    return f"{x * 100:.1f}%"
 
 
 def _group(r: ErrorReport, label: str, style: Style) -> list[str]:
@@ -53,7 +53,7 @@ def _group(r: ErrorReport, label: str, style: Style) -> list[str]:
         row = [value or "(not stated)"]
         for m in METRICS[:-1]:
             s = found.get(m)
-            row += ["", "", ""] if s is None else [f"{s.n:,}", _one(s.median_ape), f"{s.bias * 100:+.0f} %"]
+            row += ["", "", ""] if s is None else [f"{s.n:,}", _one(s.median_ape), f"{s.bias * 100:+.0f}%"]
         rows.append(row)
     return table(columns, rows, style)
 
