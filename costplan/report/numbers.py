@@ -46,7 +46,8 @@ def gib(x: float) -> str:
 
 
 def usd(x: float) -> str:
-    return f"${significant(x)}"
+    """Dollars: cents from one dollar on, three digits below."""
+    return f"${x:,.2f}" if 1 <= x < 1000 else f"${significant(x)}"
 
 
 def percent(x: float) -> str:

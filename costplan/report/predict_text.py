@@ -144,7 +144,7 @@ def _provenance(a: Answer, style: Style) -> list[str]:
     m, p = a.manifest, a.prediction
     pairs: list[tuple[str, str]] = []
     if m is not None:
-        when = f"measured {' to '.join(m.collected)}" if m.collected else "date not recorded"
+        when = f"measured {' to '.join(dict.fromkeys(m.collected))}" if m.collected else "date not recorded"
         pairs.append(("kernels", f"profile {m.name}: {kernel_versions(m)} kernels on {m.device or m.gpu}, {when}"))
         if len(p.profiles) > 1:
             pairs.append(("", f"for kernels it lacks: {', '.join(p.profiles[1:])}"))

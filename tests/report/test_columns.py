@@ -69,7 +69,9 @@ def test_si_is_within_half_a_percent(x: float) -> None:
 
 def test_units() -> None:
     assert [seconds(x) for x in (3e-6, 0.0123, 2.5)] == ["3.00 us", "12.3 ms", "2.50 s"]
-    assert (gib(2**30), usd(1.5), percent(0.123)) == ("1.00 GiB", "$1.50", "12%")
+    assert (gib(2**30), percent(0.123)) == ("1.00 GiB", "12%")
+    money = [usd(x) for x in (0.0001234, 0.9, 1.5, 44.0, 12345.6)]
+    assert money == ["$0.000123", "$0.900", "$1.50", "$44.00", "$12,346"]
     e = Estimate(0.1, 0.1, Evidence.MEASURED)
     low, high = e.i90
     assert spread(e, "s") == f"{significant(low * 1e3)} .. {significant(high * 1e3)} ms"
