@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import replace
@@ -40,7 +41,8 @@ class Fake:
 def table(family: str, texts: dict[str, str], rows: Sequence[dict[str, float]]) -> Table:
     names = rows[0].keys()
     columns = {n: np.array([r[n] for r in rows], dtype=float if n == "latency_s" else int) for n in names}
-    return Table(family, columns, {k: np.zeros(len(rows), dtype=int) for k in texts}, {k: (v,) for k, v in texts.items()})
+    codes = {k: np.zeros(len(rows), dtype=int) for k in texts}
+    return Table(family, columns, codes, {k: (v,) for k, v in texts.items()})
 
 
 def gemm_table(dtype: str, factor: float, kernel: str = "k") -> Table:
@@ -98,7 +100,8 @@ def test_another_gpu_stands_in_with_its_efficiency_and_more_doubt() -> None:
 
 
 def test_without_any_table_the_answer_is_analytic() -> None:
-    timing = gemm(KernelSource([], None, H200), 4096, 4096, matmul_format(H200, "bf16"), "o", static_quant=False).time((64,))
+    nothing = KernelSource([], None, H200)
+    timing = gemm(nothing, 4096, 4096, matmul_format(H200, "bf16"), "o", static_quant=False).time((64,))
     assert timing.evidence is Evidence.ANALYTIC
 
 
@@ -152,8 +155,8 @@ def test_llama_decode_attention_is_measured_and_bandwidth_bound(shipped: KernelS
 def test_attention_time_grows_with_batch_and_length(shipped: KernelSource) -> None:
     kernel = attention(shipped, AttentionShape(64, 8, 128, "bf16"), prefill=False)
     times = [[kernel.time((b, s)).seconds for s in (1024, 4096, 16384)] for b in (4, 16, 64)]
-    assert all(x < y for row in times for x, y in zip(row, row[1:], strict=False))
-    assert all(a < b for r1, r2 in zip(times, times[1:], strict=False) for a, b in zip(r1, r2, strict=True))
+    assert all(x < y for row in times for x, y in itertools.pairwise(row))
+    assert all(a < b for r1, r2 in itertools.pairwise(times) for a, b in zip(r1, r2, strict=True))
 
 
 def test_a_head_shape_that_nobody_measured_is_not_called_measured(shipped: KernelSource) -> None:
