@@ -34,11 +34,11 @@ def root(_: bool = typer.Option(False, "--version", help="Print the version and 
 def _register() -> None:
     from costplan.cli import catalog, kv, predict, profile, roofline, schema, validate, workload
 
-    app.command("predict")(predict.predict)
-    app.command("kv")(kv.kv)
-    app.command("roofline")(roofline.roofline)
-    app.command("validate")(validate.validate)
-    app.command("schema")(schema.schema)
+    app.command("predict", short_help="TTFT, TPOT, tokens/s, $/1M tokens of one configuration.")(predict.predict)
+    app.command("kv", short_help="KV bytes per token, KV blocks, sequences that fit.")(kv.kv)
+    app.command("roofline", short_help="Every kernel of one step against its least time.")(roofline.roofline)
+    app.command("validate", short_help="The error against published measurements.")(validate.validate)
+    app.command("schema", short_help="JSON Schema of workload.yaml or of JSON output.")(schema.schema)
     app.add_typer(workload.app, name="workload")
     app.add_typer(profile.app, name="profile")
     app.add_typer(catalog.app, name="catalog")
