@@ -42,7 +42,7 @@ def predict(
 ) -> None:
     """Predict TTFT, TPOT, throughput, memory and $/1M tokens of one configuration under one load."""
     from costplan.cli.output import emit, emit_json, style, warn
-    from costplan.cli.predict_inputs import assumed, cost_of, deployment, load, manifest_of
+    from costplan.cli.predict_inputs import assumed, check_length, cost_of, deployment, load, manifest_of
     from costplan.perf.predict import predict as run
     from costplan.profile.store import Profile
     from costplan.report.answer import Answer
@@ -52,10 +52,11 @@ def predict(
                      max_model_len=max_model_len, max_num_seqs=max_num_seqs,
                      max_num_batched_tokens=max_num_batched_tokens)
     asked = load(concurrency, rate, isl, osl)
+    check_length(dep, asked)
     own = Profile.load(profile) if profile else None
     found = run(dep, asked, profile=own)
     answer = Answer(dep, asked, found, cost_of(found, dep, osl, price), manifest_of(found, own),
-                    assumed(gpu, dep.spec))
+                    assumed(gpu, dep, asked))
     warn(answer.warnings)
     if json_:
         from costplan.report.predict_json import predict_json

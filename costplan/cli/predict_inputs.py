@@ -7,12 +7,13 @@ from datetime import date
 
 from costplan.catalog.gpus import gpu as find_gpu
 from costplan.catalog.gpus import gpu_name_note
-from costplan.catalog.model_spec import ModelSpec
+from costplan.catalog.model_spec import Attention, MlaAttention
 from costplan.catalog.models import model as find_model
 from costplan.core.dtypes import dtype
 from costplan.core.errors import InputError, UnknownNameError
 from costplan.perf.assemble import ENGINES
 from costplan.perf.layout import Layout
+from costplan.perf.overhead import version_key
 from costplan.perf.predict import Deployment, Prediction
 from costplan.perf.steady import Load, LoadKind
 from costplan.plan.cost import Cost, cost, listed_price
@@ -26,11 +27,42 @@ def deployment(*, model: str, gpu: str, layout: tuple[int, int, int, int], repli
     """The deployment that the flags describe. Raises InputError with the flag's name."""
     if engine not in ENGINES:
         raise UnknownNameError("engine", engine, ENGINES, where="--engine")
-    return Deployment(
+    if engine_version is not None and not version_key(engine_version):
+        raise InputError(f"not a version: {engine_version!r}", where="--engine-version", hint="for example 0.19.1")
+    dep = Deployment(
         find_model(model, where="--model"), find_gpu(gpu, where="--gpu"), Layout(*layout), replicas, engine,
         engine_version, dtype(weights, kind="weight dtype", where="--weights").name if weights else None,
-        dtype(kv, kind="KV dtype", where="--kv").name if kv else None, memory_fraction=memory_fraction,
+        kv_dtype(kv) if kv else None, memory_fraction=memory_fraction,
         max_model_len=max_model_len, max_num_seqs=max_num_seqs, max_num_batched_tokens=max_num_batched_tokens)
+    check_heads(dep)
+    return dep
+
+
+def kv_dtype(name: str) -> str:
+    """A format that some engine can keep its KV cache in."""
+    found = dtype(name, kind="KV dtype", where="--kv")
+    if found.bits > 16:
+        raise InputError(f"no engine keeps its KV cache in {found.name}", where="--kv", hint="bf16, fp16 or fp8")
+    return found.name
+
+
+def check_heads(dep: Deployment) -> None:
+    """Engines refuse to split query heads unevenly over tensor-parallel ranks."""
+    tp = dep.layout.tp
+    heads = {m.num_heads for g in dep.spec.layers for m in g.layer.mixers if isinstance(m, Attention | MlaAttention)}
+    uneven = sorted(h for h in heads if h % tp)
+    if uneven:
+        fits = [n for n in range(1, 129) if all(h % n == 0 for h in heads)]
+        raise InputError(f"{uneven[0]} attention heads of {dep.spec.name} cannot be split over tp {tp}", where="--tp",
+                         hint=f"choose one of {', '.join(map(str, fits))}")
+
+
+def check_length(dep: Deployment, asked: Load) -> None:
+    """A request must fit into the context that the engine is told to admit."""
+    tokens = round(asked.isl + asked.osl)
+    if dep.max_model_len is not None and tokens > dep.max_model_len:
+        raise InputError(f"isl + osl = {tokens:,} tokens exceed --max-model-len {dep.max_model_len:,}",
+                         where="--max-model-len", hint="raise it, or ask for shorter requests")
 
 
 def load(concurrency: float | None, rate: float | None, isl: int, osl: int) -> Load:
@@ -63,8 +95,17 @@ def manifest_of(found: Prediction, own: Profile | None) -> Manifest | None:
     return Profile.load(found.profiles[0]).manifest if found.profiles else None
 
 
-def assumed(gpu_name: str, spec: ModelSpec) -> tuple[str, ...]:
-    """What reading the question took for granted: a GPU name that fits several, guessed parts of a config."""
-    note = gpu_name_note(gpu_name)
-    guesses = [f"{spec.name}: {n}" for n in spec.notes if n.startswith("estimated")]
-    return (*((note,) if note else ()), *guesses)
+def assumed(gpu_name: str, dep: Deployment, asked: Load | None = None) -> tuple[str, ...]:
+    """What reading the question took for granted: a GPU name that fits several, guessed parts of a config, a link
+    that reaches further than it does, a context beyond the model's."""
+    spec, gpu, tp = dep.spec, dep.gpu, dep.layout.tp
+    said = [note] if (note := gpu_name_note(gpu_name)) else []
+    said += [f"{spec.name}: {n}" for n in spec.notes if n.startswith("estimated")]
+    reach = max(gpu.link_gpus or 0, gpu.gpus_per_node)
+    if tp > reach:
+        said.append(f"tp {tp} goes beyond the {reach} GPUs that {gpu.name} links: collectives are priced as if it "
+                    "did not")
+    if asked is not None and spec.max_position is not None and asked.isl + asked.osl > spec.max_position:
+        said.append(f"isl + osl = {asked.isl + asked.osl:,.0f} tokens exceed the {spec.max_position:,} that "
+                    f"{spec.name} was made for")
+    return tuple(said)

@@ -45,10 +45,10 @@ def roofline(
              f"{dep.stored_kv_dtype}: one {phase} step of {batch:,} x {context:,} tokens")
     view = RooflineView(title, dep.gpu, state, kernel_rows(times.ops, state), step.seconds,
                         step.parts.get("engine", 0.0), times.basis)
-    notes = [*assumed(gpu, dep.spec)]
+    notes = [*assumed(gpu, dep)]
     if times.measured_on != dep.gpu.name:
-        notes.append(f"no kernels were measured on {dep.gpu.name}: {times.measured_on or 'typical efficiencies'} "
-                     "stand in, scaled by the roofline")
+        notes.append(f"the kernels were measured on {times.measured_on}, not on {dep.gpu.name}: scaled by the roofline"
+                     if times.measured_on else "no measured kernels at hand: typical efficiencies stand in")
     warn(notes)
     if json_:
         emit_json(roofline_json(view), output)

@@ -82,7 +82,8 @@ class Answer:
             return ["no measured kernels at hand: the times are a roofline with typical efficiencies"]
         out = []
         if p.measured_on != gpu:
-            out.append(f"no kernels were measured on {gpu}: those of {p.measured_on} stand in, scaled by the roofline")
+            out.append(f"the kernels of {self.manifest.name} were measured on {p.measured_on}, not on {gpu}: scaled by "
+                       "the roofline")
         if self.manifest.engine != self.deployment.engine:
             out.append(f"kernels of {self.manifest.engine} stand in for those of {self.deployment.engine}")
         for name, step in (("decode", p.decode_step), ("prefill", p.prefill_step)):

@@ -48,6 +48,11 @@ def test_done_is_0_and_data_is_alone_on_stdout(capsys: pytest.CaptureFixture[str
      "--gpu: unknown GPU 'h1000'", "did you mean"),
     (["predict", "--model", "llama-3.1-405b", "--gpu", "l4", "--isl", "9", "--osl", "9", "--rate", "1"],
      "does not fit", "more"),
+    ([*ASK, "--rate", "1", "--tp", "3"], "--tp: 32 attention heads", "1, 2, 4, 8, 16, 32"),
+    ([*ASK, "--rate", "1", "--kv", "fp32"], "--kv: no engine keeps", "bf16"),
+    ([*ASK, "--rate", "1", "--engine-version", "new"], "--engine-version: not a version", "0.19"),
+    ([*ASK, "--rate", "1", "--max-model-len", "100"], "isl + osl = 576 tokens exceed --max-model-len 100", "raise it"),
+    ([*ASK, "--rate", "1", "--tp", "2", "--ep", "3"], "ep=3 does not divide", "choose an ep"),
     (["catalog", "gpus", "h1000"], "unknown GPU", "did you mean"),
     (["catalog", "prices", "--purchase", "stolen"], "unknown purchase", "spot"),
     (["catalog", "prices", "--provider", "aw"], "unknown provider", "aws"),
@@ -172,3 +177,17 @@ def test_every_sane_question_is_answered_or_refused(
         for name, metric in json.loads(out)["metrics"].items():
             low, high = metric["interval_90"]
             assert 0 < low <= metric["value"] <= high, name
+
+
+@pytest.mark.parametrize(("args", "said"), [
+    (["--gpu", "h100", "--tp", "1"], "'h100' is taken as h100_sxm"),
+    (["--gpu", "h100_sxm", "--tp", "16"], "tp 16 goes beyond the 8 GPUs"),
+    (["--gpu", "h100_sxm", "--isl", "200000"], "exceed the 131,072 that"),
+    (["--gpu", "h20"], ", not on h20: scaled by the roofline"),
+])
+def test_what_was_assumed_is_said(capsys: pytest.CaptureFixture[str], args: list[str], said: str) -> None:
+    code, out, err = run(capsys, "predict", "--model", "llama-3.1-8b", "--isl", "512", "--osl", "64", "--rate", "0.1",
+                         "--json", *args)
+    assert code == 0
+    assert any(said in w for w in json.loads(out)["warnings"])
+    assert f"warning: {json.loads(out)['warnings'][0]}" in err

@@ -89,7 +89,7 @@ def test_warnings_name_what_weakens_the_answer(answer: Answer) -> None:
     assert [w.split(":")[0].split("(")[0].strip() for w in answer.warnings] == ["the price is stale"]
     assert "saturated: 40 requests/s are offered and 6.67 can be served" in saturated_rate(answer).warnings[0]
     other = replace(answer, deployment=replace(answer.deployment, gpu=gpu("h20"), engine="sglang"))
-    assert any("no kernels were measured on h20: those of h100_sxm stand in" in w for w in other.warnings)
+    assert any("kernels of h100_sxm-vllm were measured on h100_sxm, not on h20" in w for w in other.warnings)
     assert any("kernels of vllm stand in for those of sglang" in w for w in other.warnings)
     assert any("no provider lists" in w for w in replace(answer, cost=None).warnings)
     assert any("no measured kernels" in w for w in replace(answer, manifest=None).warnings)
