@@ -12,6 +12,7 @@ ROOT = Path(__file__).resolve().parents[2]
 FOLDERS = ("costplan", "configs", "profiles", "tests", "benchmarks", "docs", ".ci")
 TEXT = {".py", ".toml", ".md", ".yaml", ".yml", ".json", ".csv", ".txt", ".cfg", ""}
 MACHINE = re.compile(r"(?<![\w.~])/(?:home|root|Users|work|workspace|opt|mnt|tmp/\w)[/\w]|[A-Z]:\\\\Users")
+INDEX = re.compile(r"pypi\.org|pythonhosted\.org|--(?:extra-)?index-url|--find-links", re.I)
 LARGEST_BYTES = 25 * 1000 * 1000
 
 
@@ -25,13 +26,13 @@ def committed() -> list[Path]:
         return [*tree, *(p for p in ROOT.iterdir() if p.is_file())]
 
 
-def test_no_absolute_machine_paths() -> None:
+def test_no_absolute_machine_paths_and_no_package_index() -> None:
     found = []
     for path in committed():
         if path.suffix not in TEXT or path == Path(__file__).resolve():
             continue
         for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-            if MACHINE.search(line):
+            if MACHINE.search(line) or INDEX.search(line):
                 found.append(f"{path.relative_to(ROOT)}:{number}: {line.strip()[:80]}")
     assert found == []
 
