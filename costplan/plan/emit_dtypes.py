@@ -65,7 +65,7 @@ def kv_word(facts: EngineFacts, wanted: str, weight_dtype: str, spec: ModelSpec,
 
     Raises UnknownNameError or InputError.
     """
-    if wanted in facts.kv_dtypes and wanted not in DTYPES and wanted not in SCALED_PER_HEAD:
+    if wanted in facts.kv_dtypes and wanted not in (*DTYPES, *SCALED_PER_HEAD, "auto"):
         canonical = _known_format(wanted)
         _check_hardware(facts, canonical, spec, gpu)
         return wanted
