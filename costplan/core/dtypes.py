@@ -2,7 +2,8 @@
 
 Names are the field's (vLLM, compressed-tensors). Block formats count their scales: MXFP4 has one 8-bit
 scale per 32 values (OCP MX v1.0), NVFP4 one FP8 scale per 16, ``fp8_block`` one fp32 scale per
-128x128 tile (DeepSeek-V3, arXiv 2412.19437), INT4 (AWQ/GPTQ, group 128) a 16-bit scale and a 4-bit zero; ``int4_g32`` a 16-bit scale per 32 values (Kimi-K2).
+128x128 tile (DeepSeek-V3, arXiv 2412.19437), INT4 (AWQ/GPTQ, group 128) a 16-bit scale and a 4-bit zero;
+``int4_g32`` has a 16-bit scale per 32 values (Kimi-K2).
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ class Dtype:
 _ALL = (
     Dtype("fp32", 32), Dtype("fp16", 16), Dtype("bf16", 16),
     Dtype("fp8", 8), Dtype("fp8_block", 8 + 32 / (128 * 128)), Dtype("mxfp8", 8 + 8 / 32), Dtype("int8", 8),
-    Dtype("int4", 4 + 20 / 128, weight_only=True), Dtype("int4_g32", 4 + 16 / 32, weight_only=True), Dtype("nvfp4", 4 + 8 / 16), Dtype("mxfp4", 4 + 8 / 32),
+    Dtype("int4", 4 + 20 / 128, weight_only=True), Dtype("int4_g32", 4 + 16 / 32, weight_only=True),
+    Dtype("nvfp4", 4 + 8 / 16), Dtype("mxfp4", 4 + 8 / 32),
 )
 DTYPES: dict[str, Dtype] = {d.name: d for d in _ALL}
 

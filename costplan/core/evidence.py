@@ -1,8 +1,11 @@
 """Where a number comes from and how far it may be off.
 
 Every number that leaves a model carries its evidence and two central intervals (50 % and 90 %).
-Uncertainty is carried as the standard deviation of the natural log (``log_sd``), because times and
-costs are positive and their errors are relative: an interval is ``value * exp(+-z * log_sd)``.
+Uncertainty is carried as the scale of the error of the natural log (``log_sd``), because times and costs
+are positive and their errors are relative: an interval is ``value * exp(+-z * log_sd)``. The quantiles are
+those of Student's t with 3 degrees of freedom: prediction errors have heavier tails than a normal
+distribution (on the tuning measurements a normal one that covers 50 % of the errors covers 77-83 %, not
+90 %).
 """
 
 from __future__ import annotations
@@ -12,8 +15,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-Z50 = 0.6744897501960817
-Z90 = 1.6448536269514722
+Z50 = 0.7648923284043458
+Z90 = 2.3533634348018264
 
 
 class Evidence(StrEnum):

@@ -82,13 +82,13 @@ def budget_of(dep: Deployment) -> KvBudget:
         block_size=dep.block_size))
 
 
-def predict(dep: Deployment, load: Load, *, profile: Profile | None = None,
-            budget: KvBudget | None = None) -> Prediction:
+def predict(dep: Deployment, load: Load, *, profile: Profile | None = None, budget: KvBudget | None = None,
+            model: KernelLatencyModel | None = None) -> Prediction:
     """``load`` is that of the whole deployment and is spread evenly over its replicas."""
     budget = budget or budget_of(dep)
-    model = latency_model(dep.spec, dep.gpu, dep.layout, engine=dep.engine, engine_version=dep.engine_version,
-                          weight_dtype=dep.weight_dtype, kv_dtype=dep.stored_kv_dtype, weight_only=dep.weight_only,
-                          profile=profile)
+    model = model or latency_model(dep.spec, dep.gpu, dep.layout, engine=dep.engine, engine_version=dep.engine_version,
+                                   weight_dtype=dep.weight_dtype, kv_dtype=dep.stored_kv_dtype,
+                                   weight_only=dep.weight_only, profile=profile)
     lanes = dep.replicas * dep.layout.dp
     share = replace(load, value=load.value / lanes) if load.kind is not LoadKind.BATCH1 else load
     limits = Limits(budget.limits.max_num_seqs, budget.limits.max_num_batched_tokens, _kv_tokens(budget, load))

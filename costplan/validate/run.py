@@ -39,10 +39,10 @@ def predict_row(row: Measured, path: str) -> Prediction:
     """The prediction for one row. A run that took place had room: where the default memory fraction leaves none,
     the operator must have raised it."""
     dep, asked = deployment(row, path), load(row, path)
-    return predict(dep, asked, budget=_budget(dep, asked))
+    return predict(dep, asked, budget=room_for(dep, asked))
 
 
-def _budget(dep: Deployment, asked: Load) -> KvBudget:
+def room_for(dep: Deployment, asked: Load) -> KvBudget:
     """Memory as configured; where that leaves no room, with a small batch, then with nearly all memory."""
     small = replace(dep, max_num_batched_tokens=2048, max_num_seqs=16)
     for attempt in (dep, small, replace(small, memory_fraction=HIGHEST_MEMORY_FRACTION)):

@@ -20,7 +20,7 @@ def test_statistics_by_hand() -> None:
     assert s.mape == pytest.approx(0.2)
     assert s.bias == pytest.approx(0.05)
     assert s.coverage_50 == pytest.approx(0.25)
-    assert s.coverage_90 == pytest.approx(0.5)
+    assert s.coverage_90 == pytest.approx(0.75)
     assert s.p90_ape == pytest.approx(quantile([0, 0.1, 0.2, 0.5], 0.9))
 
 
