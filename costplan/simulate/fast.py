@@ -6,6 +6,7 @@ some 20 ms, and its arithmetic is the same everywhere: the same seed gives the s
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import threading
 from functools import cache
@@ -38,6 +39,7 @@ def _compiled() -> tuple[Any, Any]:
                             "engine='reference' for a few hundred requests") from e
     engine = wasmtime.Engine()
     code = files("costplan.simulate.engine").joinpath("engine.wasm").read_bytes()
+    atexit.register(_compiled.cache_clear)  # wasmtime cannot free them any more once modules are torn down
     return engine, wasmtime.Module(engine, code)
 
 

@@ -39,7 +39,7 @@ class TableRange:
     capacity_tokens: int
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class StepTable:
     """Ticks of the parts of a step.
 
