@@ -94,6 +94,8 @@ def _spec(row: Mapping[str, str], facts: Mapping[str, tuple[float, str]]) -> Gpu
 
 def _plain(name: str) -> str:
     """``name`` in lower case without vendor words and punctuation: 'NVIDIA H100-SXM5' -> 'h100sxm5'."""
+    if not name.isascii():
+        return name  # dropping a letter of another alphabet could turn one name into another
     words = re.split(r"[^0-9a-z]+", name.lower())
     return "".join(w for w in words if w not in _FILLER)
 
