@@ -113,7 +113,8 @@ def test_what_can_never_run_is_refused_with_the_reason(table: StepTable) -> None
 
 
 @pytest.mark.parametrize(("policy", "slack"), [
-    pytest.param(VLLM, 0.04, id="vllm"), pytest.param(TRTLLM, 0.04, id="trtllm"), pytest.param(SGLANG, 0.15, id="sglang")])
+    pytest.param(VLLM, 0.04, id="vllm"), pytest.param(TRTLLM, 0.04, id="trtllm"),
+    pytest.param(SGLANG, 0.15, id="sglang")])
 @settings(max_examples=40, deadline=None)
 @given(st.integers(1, 200), st.integers(1, 100), st.integers(20, 100), st.integers(1, 200))
 def test_more_blocks_never_complete_less(table: StepTable, policy: EnginePolicy, slack: float, isl: int, osl: int,
