@@ -29,10 +29,10 @@ class Binding(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """A central interval in the unit of the number it belongs to."""
+    """A central interval in the unit of the number it belongs to. ``high`` None: no fleet of this kind would do."""
 
     low: float
-    high: float
+    high: float | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,137 @@
+"""`plan`: a workload in, a ranked `PlanSet` out. Everything else in this room is a step of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import date
+
+from costplan.catalog.gpus import gpu_key
+from costplan.catalog.price import Price
+from costplan.catalog.prices import prices as shipped_prices
+from costplan.core.errors import InputError
+from costplan.plan.bench import Bench
+from costplan.plan.demand import demand
+from costplan.plan.evaluate import Simulated
+from costplan.plan.finish import Finisher
+from costplan.plan.fleet import Draft, Market
+from costplan.plan.offers import offers
+from costplan.plan.page_size import page_choices
+from costplan.plan.question import Question, question
+from costplan.plan.rank import losers, order, pareto, shortlist
+from costplan.plan.relax import Relaxer
+from costplan.plan.robustness import Shocks
+from costplan.plan.search import Found, Progress, Search
+from costplan.plan.sensitivity import Knobs
+from costplan.plan.space import Space, space
+from costplan.plan.types import Plan, PlanSet, SearchStats
+from costplan.profile.store import Profile
+from costplan.workload.workload import Workload
+
+QUICK_SYSTEMS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class PlanOptions:
+    """How hard to search. ``exhaustive``: only provable bounds skip candidates; else a closed form picks systems.
+
+    ``sample_requests`` are simulated per candidate, ``verify_requests`` for every plan that is shown.
+    """
+
+    exhaustive: bool = False
+    systems: int = QUICK_SYSTEMS
+    sample_requests: int = 3000
+    verify_requests: int = 20_000
+    shown: int = 10
+    robustness: bool = True
+    sensitivity: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("systems", "sample_requests", "verify_requests", "shown"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name} must be at least 1, got {getattr(self, name)}", where=name)
+
+
+def plan(workload: Workload, *, today: date, seed: int = 0, model: str | None = None,
+         prices: Iterable[Price] | None = None, profiles: Sequence[Profile] = (),
+         options: PlanOptions | None = None, progress: Progress | None = None) -> PlanSet:
+    """The cheapest ways to serve ``workload`` within its limits, ranked by $ per 1M output tokens.
+
+    ``prices`` replaces the shipped table, ``profiles`` go before the shipped ones of their GPUs, ``model`` before
+    the workload's own. An infeasible workload gives an empty set with the nearest relaxations. Raises InputError
+    for a workload that names unknown things.
+    """
+    opts = options or PlanOptions()
+    table = shipped_prices() if prices is None else tuple(prices)
+    asked = question(workload, seed, model)
+    market = Market(offers(workload.constraints, table), workload.constraints, today, table)
+    candidates = space(asked.spec, workload.candidates, workload.constraints, market.prices,
+                       max_tokens=asked.shape.max_tokens, model=model or workload.model or asked.spec.name)
+    bench = Bench(asked, {gpu_key(p.gpu) or p.gpu: p for p in profiles})
+    evaluator = Simulated(asked, bench, opts.sample_requests)
+    need = demand(asked, opts.sample_requests)
+    searcher = Search(asked, candidates, bench, evaluator, market, need,
+                      None if opts.exhaustive else opts.systems, progress)
+    found = searcher.run()
+    verifier = Simulated(asked, bench, max(opts.verify_requests, opts.sample_requests))
+    plans = _finished(Finisher(asked, market, evaluator, verifier), found, opts)
+    best = _draft_of(plans[0], found) if plans else None
+    if plans and best is not None:
+        plans = [_deepened(plans[0], best, asked, market, evaluator, opts), *plans[1:]]
+    knobs = (Knobs(asked, market, evaluator, best, tuple(_per_gpu(found.ranked))).all()
+             if best is not None and opts.sensitivity else ())
+    relaxed = Relaxer(asked, market, evaluator, candidates, need).all() if not plans else ()
+    return PlanSet(
+        workload, asked.spec.name, today, seed, tuple(plans), pareto(plans), losers(plans, candidates, workload),
+        knobs, relaxed, _stats(candidates, found, evaluator, verifier, opts), asked.shape.mean_isl,
+        asked.shape.mean_osl, _notes(asked, plans), next((p for p in plans if not p.below_checkpoint), None))
+
+
+def _finished(finisher: Finisher, found: Found, opts: PlanOptions) -> list[Plan]:
+    """The shortlist as plans in their final order: verification may have added replicas."""
+    done = [p for d in shortlist(found.ranked, opts.shown) if (p := finisher.plan(d, 0)) is not None]
+    return [replace(p, rank=i + 1) for i, p in enumerate(sorted(done, key=order))]
+
+
+def _draft_of(best: Plan, found: Found) -> Draft | None:
+    """The draft behind a plan, with the plan's own fleet."""
+    for d in found.drafts.values():
+        if d.candidate.config == best.config:
+            return replace(d, active=best.replicas - best.spare_replicas, rental=best.money.rental,
+                           capacity=best.capacity_requests_per_s.value,
+                           usd_per_mtok_out=best.money.usd_per_mtok_out.value)
+    return None
+
+
+def _deepened(best: Plan, draft: Draft, asked: Question, market: Market, evaluator: Simulated,
+              opts: PlanOptions) -> Plan:
+    """The recommended plan with its page sizes and shocks."""
+    shocks = tuple(Shocks(asked, market, evaluator, draft).cases()) if opts.robustness else ()
+    return replace(best, pages=page_choices(asked, draft.candidate), robustness=shocks)
+
+
+def _per_gpu(drafts: Sequence[Draft]) -> list[Draft]:
+    seen: dict[str, Draft] = {}
+    for d in drafts:
+        seen.setdefault(d.candidate.config.gpu, d)
+    return list(seen.values())
+
+
+def _stats(candidates: Space, found: Found, evaluator: Simulated, verifier: Simulated,
+           opts: PlanOptions) -> SearchStats:
+    return SearchStats(len(candidates), (*candidates.excluded, *found.notes.excluded()), found.pruned,
+                       found.ranked_out, found.simulated, evaluator.runs + verifier.runs, evaluator.n, verifier.n,
+                       opts.exhaustive)
+
+
+def _notes(asked: Question, plans: Sequence[Plan]) -> tuple[str, ...]:
+    """What a reader must know about the answer."""
+    notes = list(asked.spec.notes)
+    longest = asked.spec.max_position
+    if longest is not None and asked.shape.max_tokens > longest:
+        notes.append(f"the longest requests ({asked.shape.max_tokens} tokens) exceed the model's {longest}")
+    if plans and plans[0].below_checkpoint:
+        notes.append("the recommended plan stores weights or KV in fewer bits than the checkpoint: check quality")
+    if plans and plans[0].money.rental.stale:
+        notes.append("the price is stale or undated: ask the provider for today's")
+    return tuple(notes)
