@@ -18,6 +18,9 @@ from costplan.plan.types import Rental
 from costplan.workload.workload import Constraints, SloTarget
 
 MAX_REPLICAS = 65536
+MOST_TIMES_BOUND = 256
+"""A fleet so many times larger than the bound demands does not hold limits that a smaller one breaks."""
+SEARCH_TOLERANCE = 0.03
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +99,7 @@ class Sizer:
     evaluator: Evaluator
     market: Market
     targets: tuple[SloTarget, ...]
+    tolerance: float = SEARCH_TOLERANCE
 
     def draft(self, c: Candidate, *, at_most_usd_per_mtok: float = math.inf, bound: float = math.inf,
               rival: Draft | None = None) -> Draft | None:
@@ -129,21 +133,28 @@ class Sizer:
         need = self.needed_rate()
         usd_per_h = limit * (self.question.rate or 0.0) * self.question.shape.mean_osl * 3600 / 1e6
         most = self.market.most_replicas(c, usd_per_h) - self.market.limits.spare_replicas
-        if most < 1 or need / bound > most:
+        least = max(1, math.ceil(need / bound - 1e-9))
+        if most < least or (math.isfinite(limit) and not self.carries(c, need, most)):
             return None
-        if math.isfinite(limit):
-            if not self.carries(c, need, most):
+        active = self._smallest(c, need, least, most)
+        if active is None:
+            return None
+        return self._priced(c, active, max(self.capacity(c, need / active, active), need / active))
+
+    def _smallest(self, c: Candidate, need: float, least: int, most: int) -> int | None:
+        """Fewest replicas in ``least`` ... ``most`` that carry ``need``: by doubling, then bisection.
+
+        More replicas help twice: each gets less, and a smoother stream.
+        """
+        low, high = least - 1, least
+        while not self.carries(c, need, high):
+            if high >= min(most, least * MOST_TIMES_BOUND):
                 return None
-            found = self.capacity(c, need / most, most)
-        else:
-            guess = min(bound / 2, need)
-            found = self.capacity(c, guess, max(1, round(need / guess)))
-            if found <= 0 or need / found > most:
-                return None
-        active = min(most, max(1, math.ceil(need / found - 1e-9)))
-        while active < most and not self.carries(c, need, active):
-            active += 1
-        return self._priced(c, active, max(found, need / active))
+            low, high = high, min(high * 2, most)
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (low, middle) if self.carries(c, need, middle) else (middle, high)
+        return high
 
     def carries(self, c: Candidate, requests_per_s: float, replicas: int) -> bool:
         """Whether ``replicas`` share this load within all limits."""
@@ -154,7 +165,8 @@ class Sizer:
         def at(rate: float) -> bool:
             return holds(self.evaluator.at_rate(c, rate * slower, replicas), self.targets, slower)
 
-        return highest(at, known, floor=known / 256, ceiling=known * 2**20).value
+        return highest(at, known, floor=known / 256, ceiling=known * 2**20,
+                       tolerance=self.tolerance).value
 
     def _priced(self, c: Candidate, active: int, capacity: float) -> Draft | None:
         spares = self.market.limits.spare_replicas

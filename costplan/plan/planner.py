@@ -24,7 +24,7 @@ from costplan.plan.robustness import Shocks
 from costplan.plan.search import Found, Progress, Search
 from costplan.plan.sensitivity import Knobs
 from costplan.plan.space import Space, space
-from costplan.plan.types import Plan, PlanSet, SearchStats
+from costplan.plan.types import Plan, PlanSet, SearchStats, Sensitivity
 from costplan.profile.store import Profile
 from costplan.workload.workload import Workload
 
@@ -75,15 +75,17 @@ def plan(workload: Workload, *, today: date, seed: int = 0, model: str | None = 
     found = searcher.run()
     verifier = Simulated(asked, bench, max(opts.verify_requests, opts.sample_requests))
     plans = _finished(Finisher(asked, market, evaluator, verifier), found, opts)
-    best = _draft_of(plans[0], found) if plans else None
-    if plans and best is not None:
+    knobs: tuple[Sensitivity, ...] = ()
+    if plans:
+        best = _draft_of(plans[0], found)
         plans = [_deepened(plans[0], best, asked, market, evaluator, opts), *plans[1:]]
-    knobs = (Knobs(asked, market, evaluator, best, tuple(_per_gpu(found.ranked))).all()
-             if best is not None and opts.sensitivity else ())
+        if opts.sensitivity:
+            knobs = Knobs(asked, market, evaluator, best, tuple(_per_gpu(found.ranked)),
+                          plans[0].money.usd_per_mtok_out.value).all()
     relaxed = Relaxer(asked, market, evaluator, candidates, need).all() if not plans else ()
     return PlanSet(
-        workload, asked.spec.name, today, seed, tuple(plans), pareto(plans), losers(plans, candidates, workload),
-        knobs, relaxed, _stats(candidates, found, evaluator, verifier, opts), asked.shape.mean_isl,
+        workload, asked.spec.name, today, seed, tuple(plans), pareto(plans),
+        losers(plans, candidates, workload, found.ranked), knobs, relaxed, _stats(candidates, found, evaluator, verifier, opts), asked.shape.mean_isl,
         asked.shape.mean_osl, _notes(asked, plans), next((p for p in plans if not p.below_checkpoint), None))
 
 
@@ -93,20 +95,16 @@ def _finished(finisher: Finisher, found: Found, opts: PlanOptions) -> list[Plan]
     return [replace(p, rank=i + 1) for i, p in enumerate(sorted(done, key=order))]
 
 
-def _draft_of(best: Plan, found: Found) -> Draft | None:
-    """The draft behind a plan, with the plan's own fleet."""
-    for d in found.drafts.values():
-        if d.candidate.config == best.config:
-            return replace(d, active=best.replicas - best.spare_replicas, rental=best.money.rental,
-                           capacity=best.capacity_requests_per_s.value,
-                           usd_per_mtok_out=best.money.usd_per_mtok_out.value)
-    return None
+def _draft_of(best: Plan, found: Found) -> Draft:
+    """The draft that a plan was made from, as the search left it."""
+    return next(d for d in found.drafts.values() if d.candidate.config == best.config)
 
 
 def _deepened(best: Plan, draft: Draft, asked: Question, market: Market, evaluator: Simulated,
               opts: PlanOptions) -> Plan:
     """The recommended plan with its page sizes and shocks."""
-    shocks = tuple(Shocks(asked, market, evaluator, draft).cases()) if opts.robustness else ()
+    fleet = replace(draft, active=best.replicas - best.spare_replicas, rental=best.money.rental)
+    shocks = tuple(Shocks(asked, market, evaluator, fleet).cases()) if opts.robustness else ()
     return replace(best, pages=page_choices(asked, draft.candidate), robustness=shocks)
 
 

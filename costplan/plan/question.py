@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -61,9 +60,9 @@ class Question:
         """``n`` requests as one of ``replicas`` sees them, at its part of the mean rate.
 
         The same ``n`` and ``replicas`` give the same requests: common random numbers for every candidate.
-        ``replicas`` is rounded to a power of two, so that close fleets share a sample.
+        Above 8 ``replicas`` are rounded down to a power of two, so that close fleets share a sample.
         """
-        parts = 2 ** round(math.log2(max(1, replicas)))
+        parts = parts_for(replicas)
         key = (parts, n)
         if key not in self._kept:
             priorities = [t.priority for t in self.workload.tenants]
@@ -75,7 +74,12 @@ class Question:
         """Mean rate of the requests that `requests` gives for so many replicas."""
         if self.rate is None:
             raise InputError("a closed loop has no rate")
-        return self.rate / 2.0 ** round(math.log2(max(1, replicas)))
+        return self.rate / parts_for(replicas)
+
+
+def parts_for(replicas: int) -> int:
+    """Parts that a stream is split into for so many replicas: never more, as fewer are burstier."""
+    return max(1, replicas) if replicas <= 8 else 1 << (replicas.bit_length() - 1)
 
 
 def question(workload: Workload, seed: int, model: str | None = None) -> Question:

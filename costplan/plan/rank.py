@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from costplan.plan.fleet import Draft
 from costplan.plan.space import Space
@@ -18,21 +18,20 @@ _WORDS = {
 
 
 def shortlist(drafts: Sequence[Draft], most: int) -> list[Draft]:
-    """The best overall, of each GPU, engine and precision, then the next best: at most ``most``, best first."""
-    chosen: dict[int, Draft] = {}
-    groups = (lambda d: d.candidate.system.gpu, lambda d: (d.below_checkpoint, d.candidate.system.gpu),
-              lambda d: d.candidate.system.engine, lambda d: d.candidate.system.weight_dtype)
+    """The best of each GPU, engine and precision, then the next best: at most ``most``, best first."""
+    chosen: dict[int, Draft] = {id(d): d for d in drafts[:1]}
+    groups: tuple[Callable[[Draft], object], ...] = (
+        lambda d: d.candidate.system.gpu, lambda d: d.below_checkpoint, lambda d: d.candidate.system.engine,
+        lambda d: (d.below_checkpoint, d.candidate.system.gpu), lambda d: d.candidate.system.weight_dtype)
     for key in groups:
-        seen = set()
+        seen: set[object] = set()
         for d in drafts:
             if key(d) not in seen:
                 seen.add(key(d))
                 chosen.setdefault(id(d), d)
     for d in drafts:
-        if len(chosen) >= most:
-            break
         chosen.setdefault(id(d), d)
-    return sorted(sorted(chosen.values(), key=lambda d: d.score)[:most], key=lambda d: d.score)
+    return sorted(list(chosen.values())[:most], key=lambda d: d.score)
 
 
 def order(plan: Plan) -> tuple[float, bool, float, str]:
@@ -59,34 +58,37 @@ def _median(latencies: object) -> float:
     return found.value if found is not None else 0.0
 
 
-def losers(plans: Sequence[Plan], space: Space, workload: Workload) -> tuple[Loser, ...]:
+def losers(plans: Sequence[Plan], space: Space, workload: Workload,
+           drafts: Sequence[Draft] = ()) -> tuple[Loser, ...]:
     """For each popular GPU that is not the answer: its best plan and what it costs more, or why it has none."""
     if not plans:
         return ()
-    best = plans[0]
     named = workload.candidates.gpus or ()
-    known = {p.config.gpu for p in plans} | {s.gpu for s in space.by_system}
-    found = []
-    for gpu in dict.fromkeys((*(g for g in POPULAR if g in known or not named), *sorted(known))):
-        if gpu == best.config.gpu:
-            continue
-        own = next((p for p in plans if p.config.gpu == gpu), None)
-        if own is not None:
-            extra = own.money.usd_per_mtok_out.value - best.money.usd_per_mtok_out.value
-            found.append(Loser(gpu, _why(own, best), own, extra))
-        elif gpu in known:
-            found.append(Loser(gpu, "no configuration that was tried holds the limits within the constraints",
-                               None, None))
-        else:
-            reason = next((e.reason for e in space.excluded if gpu in e.example), None)
-            if reason is not None:
-                found.append(Loser(gpu, reason, None, None))
-    return tuple(found)
+    known = {s.gpu for s in space.by_system}
+    asked = dict.fromkeys((*(g for g in POPULAR if g in known or not named), *sorted(known)))
+    found = (_loser(gpu, plans, space, drafts, gpu in known) for gpu in asked if gpu != plans[0].config.gpu)
+    return tuple(x for x in found if x is not None)
+
+
+def _loser(gpu: str, plans: Sequence[Plan], space: Space, drafts: Sequence[Draft], known: bool) -> Loser | None:
+    best = plans[0]
+    own = next((p for p in plans if p.config.gpu == gpu), None)
+    if own is not None:
+        extra = own.money.usd_per_mtok_out.value - best.money.usd_per_mtok_out.value
+        return Loser(gpu, _why(own, best), own, extra)
+    draft = next((d for d in drafts if d.candidate.config.gpu == gpu), None)
+    if draft is not None:
+        extra = draft.usd_per_mtok_out - best.money.usd_per_mtok_out.value
+        return Loser(gpu, f"{draft.replicas} x {draft.candidate.system.label} is dearer", None, extra)
+    if known:
+        return Loser(gpu, "no configuration that was tried holds the limits within the constraints", None, None)
+    reason = next((e.reason for e in space.excluded if gpu in e.example), None)
+    return None if reason is None else Loser(gpu, reason, None, None)
 
 
 def _why(own: Plan, best: Plan) -> str:
-    a, b = own.money.rental, best.money.rental
-    served = own.capacity_requests_per_s.value
-    per = a.usd_per_h / max(1e-9, b.usd_per_h)
-    return (f"{own.num_gpus} GPUs instead of {best.num_gpus}, {per:.2f} times the rent: one replica of "
-            f"{own.config.num_gpus} serves {served:.3g} requests/s before {_WORDS[own.binding]} binds")
+    """What the alternative needs and what stops it."""
+    per = own.money.rental.usd_per_h / max(1e-9, best.money.rental.usd_per_h)
+    return (f"{own.num_gpus} GPU{'s' if own.num_gpus > 1 else ''} instead of {best.num_gpus} for {per:.2f} times the "
+            f"rent: a replica of {own.config.num_gpus} serves {own.capacity_requests_per_s.value:.3g} requests/s, "
+            f"bound by {_WORDS[own.binding]}")

@@ -19,7 +19,7 @@ from costplan.workload.workload import SloTarget
 
 OUTLIER_SHARE = 0.01
 OUTLIER_FACTOR = 10
-STORM_S = 30.0
+STORM_S = 10.0
 """A storm is all requests of so many seconds, arriving at one instant."""
 MOST_FACTOR = 64
 

@@ -91,8 +91,8 @@ class Search:
         gpu = find_gpu(c.config.gpu)
         rate = estimated_requests_per_s(self.question.spec, gpu, c, self.need, self.question.targets)
         if self.question.closed:
-            rental = self.market.rent(c, 1)
-            return math.inf if rental is None else rental.usd_per_h / rate
+            return c.config.num_gpus / rate * min(
+                (p.price_usd_per_gpu_h for p in self.market.prices if p.gpu == c.config.gpu), default=math.inf)
         active = max(1, math.ceil(self.sizer.needed_rate() / rate))
         rental = self.market.rent(c, min(active, 4096))
         return math.inf if rental is None else rental.usd_per_h * (1 + 1e-3 * min(1.0, 1 / rate))

@@ -13,6 +13,7 @@ from costplan.plan.bench import Bench
 from costplan.plan.emit_pages import page_rule
 from costplan.plan.evaluate import Simulated
 from costplan.plan.fleet import Draft, Market, Sizer
+from costplan.plan.money import usd_per_mtok
 from costplan.plan.offers import offers
 from costplan.plan.question import Question, question
 from costplan.plan.space import Candidate, System, candidate, weight_problem
@@ -32,14 +33,15 @@ class Knobs:
     evaluator: Simulated
     best: Draft
     others: tuple[Draft, ...]
+    shown_usd_per_mtok: float
 
     def all(self) -> tuple[Sensitivity, ...]:
-        """Every knob, the largest saving first; impossible ones last."""
+        """Every knob, the largest saving first (at the user's load, then at saturation); impossible ones last."""
         found = [*self._formats(), *self._batch(), *self._pages(), *self._gpus(), *self._slo(), *self._traffic(),
                  *self._purchase()]
-        known = sorted((s for s in found if s.delta_usd_per_mtok_out is not None),
-                       key=lambda s: s.delta_usd_per_mtok_out or 0.0)
-        return (*known, *(s for s in found if s.delta_usd_per_mtok_out is None))
+        known = sorted((s for s in found if s.usd_per_mtok_out is not None),
+                       key=lambda s: (s.delta_usd_per_mtok_out or 0.0, s.delta_saturated_usd_per_mtok_out or 0.0))
+        return (*known, *(s for s in found if s.usd_per_mtok_out is None))
 
     # -- helpers ----------------------------------------------------------------------------------------------
 
@@ -48,12 +50,18 @@ class Knobs:
         return replace(base, **changes)  # type: ignore[arg-type]
 
     def _result(self, knob: str, change: str, draft: Draft | None, why: str = "") -> Sensitivity:
+        """``shown_usd_per_mtok`` moves by the ratio of the two drafts, which saw the same requests."""
         if draft is None:
-            return Sensitivity(knob, change, None, None, None, why or "no fleet of this kind holds the limits")
-        delta = draft.usd_per_mtok_out - self.best.usd_per_mtok_out
+            return Sensitivity(knob, change, None, None, None, None, why or "no fleet of this kind holds the limits")
+        usd = self.shown_usd_per_mtok * draft.usd_per_mtok_out / self.best.usd_per_mtok_out
         more = draft.capacity / self.best.capacity - 1
         detail = why or f"one replica serves {more:+.0%} requests/s"
-        return Sensitivity(knob, change, draft.usd_per_mtok_out, delta, draft.replicas, detail)
+        return Sensitivity(knob, change, usd, usd - self.shown_usd_per_mtok, self._full(draft) - self._full(self.best),
+                           draft.replicas, detail)
+
+    def _full(self, draft: Draft) -> float:
+        """Cost with every replica at capacity."""
+        return usd_per_mtok(draft.rental.usd_per_h, draft.active * draft.capacity * self.question.shape.mean_osl)
 
     def _other(self, system: System, *, block_size: int | None = None, seqs: int | None = None,
                tokens: int | None = None) -> Candidate:

@@ -294,13 +294,15 @@ class Loser:
 class Sensitivity:
     """One thing changed, all else searched no further: what it does to $/1M output tokens.
 
-    ``usd_per_mtok_out`` None: not possible; ``detail`` says why.
+    ``usd_per_mtok_out`` (at the user's load) counts whole instances and may not move at all;
+    ``delta_saturated_usd_per_mtok_out`` (fleet at full load) always tells. None: not possible, ``detail`` says why.
     """
 
     knob: str
     change: str
     usd_per_mtok_out: float | None
     delta_usd_per_mtok_out: float | None
+    delta_saturated_usd_per_mtok_out: float | None
     replicas: int | None
     detail: str
 
