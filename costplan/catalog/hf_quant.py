@@ -176,7 +176,7 @@ def _groups(q: Fields, base: str, kept: frozenset[str]) -> Precision:
                 parts[part] = fmt
     if main is None:
         raise q.fail("config_groups", "describes no weights", "check the config file")
-    return Precision(base, main, _kv_scheme(q), kept - parts.keys(), tuple(sorted(parts.items())))
+    return Precision(base, main, _kv_scheme(q), frozenset(kept - parts.keys()), tuple(sorted(parts.items())))
 
 
 def _weight_format(w: Fields) -> str:

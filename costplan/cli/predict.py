@@ -20,6 +20,8 @@ def predict(
     osl: Annotated[int, typer.Option(min=1, max=100_000_000, help="Output tokens per request.")],
     concurrency: Annotated[float | None, typer.Option(min=0.001, help="Requests in flight (closed loop).")] = None,
     rate: Annotated[float | None, typer.Option(min=1e-6, help="Requests per second (Poisson).")] = None,
+    spread: Annotated[float, typer.Option(min=0, max=1, help="Lengths vary uniformly by this share of the "
+                                                             "mean.")] = 0.2,
     tp: Tp = 1, pp: Pp = 1, dp: Dp = 1, ep: Ep = 1,
     replicas: Annotated[int, typer.Option(min=1, max=1_000_000, help="Independent engine instances that share the "
                                                                      "load.")] = 1,
@@ -46,15 +48,16 @@ def predict(
     from costplan.perf.predict import predict as run
     from costplan.profile.store import Profile
     from costplan.report.answer import Answer
+    from costplan.simulate.operate import operate
 
     dep = deployment(model=model, gpu=gpu, layout=(tp, pp, dp, ep), replicas=replicas, weights=weights, kv=kv,
                      engine=engine, engine_version=engine_version, memory_fraction=memory_fraction,
                      max_model_len=max_model_len, max_num_seqs=max_num_seqs,
                      max_num_batched_tokens=max_num_batched_tokens)
-    asked = load(concurrency, rate, isl, osl)
+    asked = load(concurrency, rate, isl, osl, spread)
     check_length(dep, asked)
     own = Profile.load(profile) if profile else None
-    found = run(dep, asked, profile=own)
+    found = run(dep, asked, profile=own, operate=operate)
     answer = Answer(dep, asked, found, cost_of(found, dep, osl, price), manifest_of(found, own),
                     assumed(gpu, dep, asked))
     warn(answer.warnings)

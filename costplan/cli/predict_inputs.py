@@ -65,7 +65,7 @@ def check_length(dep: Deployment, asked: Load) -> None:
                          where="--max-model-len", hint="raise it, or ask for shorter requests")
 
 
-def load(concurrency: float | None, rate: float | None, isl: int, osl: int) -> Load:
+def load(concurrency: float | None, rate: float | None, isl: int, osl: int, spread: float = 0.0) -> Load:
     """Exactly one of the two kinds of load."""
     if (concurrency is None) == (rate is None):
         raise InputError("give either --concurrency or --rate", hint="--concurrency 32, or --rate 4.5")
@@ -73,7 +73,7 @@ def load(concurrency: float | None, rate: float | None, isl: int, osl: int) -> L
     value = float(concurrency if concurrency is not None else rate or 0.0)
     if not math.isfinite(value):
         raise InputError(f"must be a finite number, got {value}", where=f"--{kind}")
-    return Load(kind, value, float(isl), float(osl))
+    return Load(kind, value, float(isl), float(osl), spread=spread)
 
 
 def cost_of(found: Prediction, dep: Deployment, osl: int, price_usd_per_gpu_h: float | None) -> Cost | None:

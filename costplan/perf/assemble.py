@@ -63,12 +63,19 @@ def _log_ratio(a: float | None, b: float | None) -> float:
     return math.log(a / b) if a and b else 1.0
 
 
-_BOOKS: dict[tuple[str, tuple[str, ...], bool], KernelBook] = {}
+_MODELS: dict[tuple[object, ...], KernelLatencyModel] = {}
+_BOOKS: dict[tuple[object, ...], KernelBook] = {}
+
+
+def _gpu_key(gpu: GpuSpec) -> tuple[object, ...]:
+    """What of a GPU decides kernel times: a user may change a shipped one."""
+    return (gpu.name, tuple(sorted(gpu.peak_flops.items())), gpu.mem_bandwidth_bytes_per_s, gpu.link,
+            gpu.link_bytes_per_s, gpu.pcie_bytes_per_s)
 
 
 def _book(found: Sources, gpu: GpuSpec, static_quant: bool) -> KernelBook:
     """Kernels are built once per GPU and set of profiles: a search asks for the same shapes again and again."""
-    key = (gpu.name, tuple(str(p.folder) for p in found.profiles), static_quant)
+    key = (_gpu_key(gpu), tuple(str(p.folder) for p in found.profiles), static_quant)
     if key not in _BOOKS:
         _BOOKS[key] = KernelBook(found.profiles, found.measured_on, gpu, static_quant=static_quant)
     return _BOOKS[key]
@@ -77,12 +84,20 @@ def _book(found: Sources, gpu: GpuSpec, static_quant: bool) -> KernelBook:
 def latency_model(spec: ModelSpec, gpu: GpuSpec, layout: Layout, *, engine: str, engine_version: str | None = None,
                   weight_dtype: str | None = None, kv_dtype: str = "bf16", weight_only: bool = False,
                   profile: Profile | None = None) -> KernelLatencyModel:
-    """Step times of ``spec`` on ``gpu`` from the best profiles at hand."""
+    """Step times of ``spec`` on ``gpu`` from the best profiles at hand. The last few models are kept."""
+    key = (spec, _gpu_key(gpu), layout, engine, engine_version, weight_dtype, kv_dtype, weight_only,
+           str(profile.folder) if profile else None)
+    if key in _MODELS:
+        return _MODELS[key]
     found = sources_for(gpu, engine, profile)
     book = _book(found, gpu, kernel_engine(engine) == "trtllm")
     kv = "bf16" if kv_dtype in ("fp16", "fp32", "bf16") else "fp8" if kv_dtype.startswith(("fp8", "int8")) else kv_dtype
     ops = StepBuilder(book, spec, layout, weight_dtype or spec.weight_dtype, kv, weight_only).build()
     extra = overhead(engine, engine_version, num_layers=spec.num_layers / layout.pp, vendor=gpu.vendor)
-    return KernelLatencyModel(ops, extra, layout.pp,
-                              measured_on=found.measured_on.name if found.measured_on else "",
-                              profiles=tuple(p.name for p in found.profiles))
+    model = KernelLatencyModel(ops, extra, layout.pp,
+                               measured_on=found.measured_on.name if found.measured_on else "",
+                               profiles=tuple(p.name for p in found.profiles))
+    if len(_MODELS) >= 64:
+        _MODELS.pop(next(iter(_MODELS)))
+    _MODELS[key] = model
+    return model

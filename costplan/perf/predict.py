@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from costplan.catalog.gpu_spec import GpuSpec
@@ -52,6 +53,9 @@ class Deployment:
         return self.spec.kv_dtype or ("fp16" if self.spec.base_dtype == "fp16" else "bf16")
 
 
+Operate = Callable[[KernelLatencyModel, Load, KvBudget], Point]
+
+
 @dataclass(frozen=True, slots=True)
 class Prediction:
     """Means over requests; ``output_tok_s`` of all GPUs together. ``bound`` names what binds."""
@@ -83,17 +87,36 @@ def budget_of(dep: Deployment) -> KvBudget:
 
 
 def predict(dep: Deployment, load: Load, *, profile: Profile | None = None, budget: KvBudget | None = None,
-            model: KernelLatencyModel | None = None) -> Prediction:
-    """``load`` is that of the whole deployment and is spread evenly over its replicas."""
+            model: KernelLatencyModel | None = None, operate: Operate | None = None) -> Prediction:
+    """``load`` is that of the whole deployment and is spread evenly over its replicas.
+
+    ``operate`` finds the operating point of one engine (`simulate.operate` runs the load request by request);
+    None takes the closed form.
+    """
     budget = budget or budget_of(dep)
     model = model or latency_model(dep.spec, dep.gpu, dep.layout, engine=dep.engine, engine_version=dep.engine_version,
                                    weight_dtype=dep.weight_dtype, kv_dtype=dep.stored_kv_dtype,
                                    weight_only=dep.weight_only, profile=profile)
     lanes = dep.replicas * dep.layout.dp
-    share = replace(load, value=load.value / lanes) if load.kind is not LoadKind.BATCH1 else load
-    limits = Limits(budget.limits.max_num_seqs, budget.limits.max_num_batched_tokens, _kv_tokens(budget, load))
-    point = steady_state(model, share, limits)
+    share = _share(load, lanes)
+    point = (operate or closed_form)(model, share, budget)
     return _prediction(dep, load, model, budget, point, lanes)
+
+
+def _share(load: Load, lanes: int) -> Load:
+    """The part of ``load`` that one of ``lanes`` equal engines serves."""
+    if load.kind is LoadKind.BATCH1 or lanes == 1:
+        return load
+    requests = None if load.requests is None else max(1, round(load.requests / lanes))
+    return replace(load, value=load.value / lanes, requests=requests)
+
+
+def closed_form(model: KernelLatencyModel, load: Load, budget: KvBudget) -> Point:
+    """Operating point by `perf.steady`."""
+    limits = Limits(budget.limits.max_num_seqs, budget.limits.max_num_batched_tokens, _kv_tokens(budget, load))
+    point = steady_state(model, load, limits)
+    extra = model.overhead.request_s
+    return replace(point, ttft_s=point.ttft_s + extra, e2e_s=point.e2e_s + extra)
 
 
 def _kv_tokens(budget: KvBudget, load: Load) -> float:
@@ -109,17 +132,15 @@ def _kv_tokens(budget: KvBudget, load: Load) -> float:
 def _prediction(dep: Deployment, load: Load, model: KernelLatencyModel, budget: KvBudget, point: Point,
                 lanes: int) -> Prediction:
     decode, prefill = model.step(point.decode_step), model.step(point.prefill_step)
-    request_s = model.overhead.request_s
     steps = max(1.0, load.osl - 1)
     first = prefill.seconds / max(prefill.seconds + decode.seconds * steps, 1e-12)
     both = worst((decode.evidence, prefill.evidence))
     mixed = _mix(decode, prefill, first)
     basis = model.basis
-    queue = 0.0 if math.isinf(point.queue_s) else point.queue_s
-    ttft = Estimate(point.ttft_s + request_s, _sd(prefill.log_sd, prefill.evidence, "ttft"), prefill.evidence, basis,
+    ttft = Estimate(point.ttft_s, _sd(prefill.log_sd, prefill.evidence, "ttft"), prefill.evidence, basis,
                     prefill.shares)
     tpot = Estimate(point.tpot_s, _sd(decode.log_sd, decode.evidence, "tpot"), decode.evidence, basis, decode.shares)
-    e2e = Estimate(ttft.value + steps * tpot.value + queue * 0, _sd(decode.log_sd, both, "tpot"), both, basis, mixed)
+    e2e = Estimate(point.e2e_s, _sd(decode.log_sd, both, "tpot"), both, basis, mixed)
     total = Estimate(point.output_tok_s * (lanes if load.kind is not LoadKind.BATCH1 else 1),
                      _sd(decode.log_sd, both, "output_tok_s"), both, basis, mixed)
     bound = "memory" if point.saturated and point.batch < budget.limits.max_num_seqs else decode.bound

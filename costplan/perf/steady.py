@@ -25,14 +25,24 @@ class LoadKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What arrives at one engine instance: ``value`` is requests in flight, requests/s or requests in all.
-    ``waves`` is the number of requests per slot of a closed loop (None: long enough to forget the start)."""
+    """What arrives: ``value`` is requests in flight, requests/s or requests in all; ``isl`` and ``osl`` are means.
+
+    ``requests`` is the number served in all (None: long enough to forget how it started). ``spread`` is the half
+    width of uniformly distributed lengths, as a share of their mean (0: all alike).
+    """
 
     kind: LoadKind
     value: float
     isl: float
     osl: float
-    waves: float | None = None
+    requests: int | None = None
+    spread: float = 0.0
+
+    @property
+    def waves(self) -> float | None:
+        """Requests per client of a closed loop that ends."""
+        closed = self.requests is not None and self.kind is LoadKind.CONCURRENCY
+        return self.requests / self.value if closed and self.requests is not None else None
 
 
 @dataclass(frozen=True, slots=True)

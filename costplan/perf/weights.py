@@ -78,11 +78,9 @@ def weight_bytes_per_rank(spec: ModelSpec, tp: int = 1, pp: int = 1, ep: int = 1
 
 def part_dtype(spec: ModelSpec, part: str, weight_dtype: str | None = None) -> str:
     """Format in which ``part`` lies in memory under an optional override of the checkpoint's formats."""
-    if weight_dtype is None or spec.weight_dtype.startswith(dtype(weight_dtype, kind="weight dtype").name + "_g"):
+    name = spec.weight_dtype if weight_dtype is None else dtype(weight_dtype, kind="weight dtype").name
+    if spec.weight_dtype == name or spec.weight_dtype.startswith(f"{name}_g"):  # int4 checkpoints know their groups
         return spec.part_dtype(part)
-    if dtype(weight_dtype).name == spec.weight_dtype:
-        return spec.part_dtype(part)
-    name = dtype(weight_dtype).name
     if part not in QUANTIZABLE or part in KEPT_BY_ONLINE_QUANTISATION:
         return spec.base_dtype
     if name == "mxfp4" and spec.is_moe and part != "experts":

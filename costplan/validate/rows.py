@@ -18,6 +18,9 @@ from costplan.perf.steady import Load, LoadKind
 
 REQUIRED = ("id", "model", "gpu", "engine", "isl", "osl", "load_kind")
 MAX_BYTES = 256 << 20
+INFERENCEX_SPREAD, WIDE_SPREAD = 1 / 9, 0.6
+PROMPTS_OF_A_RATE = 1000
+"""Requests of an open loop where a row does not say: the default of `vllm bench serve`."""
 PROMPTS_PER_SLOT = 10.0
 """Requests per client of a closed loop where a row does not say: the practice of the public harnesses. All clients
 start at once, so the first tenth of the requests queues for prefill."""
@@ -183,5 +186,14 @@ def load(row: Measured, path: str) -> Load:
         value = prompts or value or 1000.0
     if value is None:
         raise InputError(f"load_value must be given for {kind}", where=where)
-    waves = (prompts / value if prompts else PROMPTS_PER_SLOT) if kind is LoadKind.CONCURRENCY else None
-    return Load(kind, value, isl, osl, waves)
+    if prompts is None and kind in (LoadKind.CONCURRENCY, LoadKind.RATE):
+        prompts = PROMPTS_PER_SLOT * value if kind is LoadKind.CONCURRENCY else PROMPTS_OF_A_RATE
+    return Load(kind, value, isl, osl, None if prompts is None else max(1, round(prompts)), _spread(t))
+
+
+def _spread(t: Mapping[str, str]) -> float:
+    """Half width of the lengths: InferenceX draws uniformly from 0.8 to 1.0 of nominal, which is its mean +- 11 %;
+    other distributions (chat traces) are wide."""
+    if t.get("length_kind", "fixed") == "fixed":
+        return 0.0
+    return INFERENCEX_SPREAD if t.get("family") == "inferencex" else WIDE_SPREAD

@@ -12,6 +12,7 @@ from costplan.core.evidence import Estimate
 from costplan.perf.kv_budget import KvBudget
 from costplan.perf.predict import Deployment, Prediction, budget_of, predict
 from costplan.perf.steady import Load
+from costplan.simulate.operate import operate
 from costplan.validate.errors_report import ErrorReport, Refused, Scored
 from costplan.validate.rows import Measured, deployment, load, read_rows
 
@@ -39,7 +40,7 @@ def predict_row(row: Measured, path: str) -> Prediction:
     """The prediction for one row. A run that took place had room: where the default memory fraction leaves none,
     the operator must have raised it."""
     dep, asked = deployment(row, path), load(row, path)
-    return predict(dep, asked, budget=room_for(dep, asked))
+    return predict(dep, asked, budget=room_for(dep, asked), operate=operate)
 
 
 def room_for(dep: Deployment, asked: Load) -> KvBudget:

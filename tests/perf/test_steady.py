@@ -31,8 +31,8 @@ def affine(*, mixed: bool = True) -> KernelLatencyModel:
 LIMITS = Limits(256, 8192, 1e6)
 
 
-def load(kind: str, value: float, isl: float = 1000, osl: float = 200, waves: float | None = None) -> Load:
-    return Load(LoadKind(kind), value, isl, osl, waves)
+def load(kind: str, value: float, isl: float = 1000, osl: float = 200, requests: int | None = None) -> Load:
+    return Load(LoadKind(kind), value, isl, osl, requests)
 
 
 def test_one_request_alone() -> None:
@@ -99,7 +99,7 @@ def test_prompts_that_stop_the_others_cost_more_tpot() -> None:
 
 
 def test_a_start_all_at_once_is_felt_in_ttft() -> None:
-    calm, burst = (steady_state(affine(), load("concurrency", 64, waves=w), LIMITS) for w in (None, 10))
+    calm, burst = (steady_state(affine(), load("concurrency", 64, requests=n), LIMITS) for n in (None, 640))
     assert burst.ttft_s > calm.ttft_s
     assert burst.tpot_s == pytest.approx(calm.tpot_s)
 

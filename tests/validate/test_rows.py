@@ -36,7 +36,7 @@ def test_a_row_becomes_a_deployment_and_a_load(tmp_path: Path) -> None:
     (row,) = read_rows(write(tmp_path / "r.csv", {**GOOD, "engine_args": args}))
     dep, asked = deployment(row, "r.csv"), load(row, "r.csv")
     assert (dep.layout, dep.replicas, dep.memory_fraction, dep.max_num_seqs) == (Layout(), 1, 0.85, 64)
-    assert (asked.kind, asked.value, asked.waves) == (LoadKind.CONCURRENCY, 16, 10)
+    assert (asked.kind, asked.value, asked.requests) == (LoadKind.CONCURRENCY, 16, 160)
     assert (row.ttft_s, row.tpot_s, row.output_tok_s) == (0.06, 0.008, 1900)
 
 
