@@ -15,6 +15,9 @@ from costplan.simulate.quota import Quota
 from costplan.simulate.requests import SimRequests
 from costplan.simulate.run import quotas_of, simulate
 
+KEPT = 64
+"""Outcomes kept for the next question about the same run; each holds a few numbers per request."""
+
 
 class Evaluator(Protocol):
     """Anything that can tell how one replica of a candidate does."""
@@ -30,7 +33,7 @@ class Evaluator(Protocol):
 
 @dataclass(slots=True, eq=False)
 class Simulated:
-    """Simulates ``n`` requests per question and keeps every outcome; ``runs`` counts simulations."""
+    """Simulates ``n`` requests per question and keeps the last outcomes; ``runs`` counts simulations."""
 
     question: Question
     bench: Bench
@@ -70,6 +73,8 @@ class Simulated:
         found = _whole(outcome(result, self.question.targets, lane_rate, window), c.config.layout.dp)
         if drawn is not None:
             self._kept[key] = found
+            if len(self._kept) > KEPT:
+                del self._kept[next(iter(self._kept))]
         return found
 
     def _quotas(self, lane_rate: float | None) -> tuple[Quota | None, ...]:

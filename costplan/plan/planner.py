@@ -28,7 +28,7 @@ from costplan.plan.types import Plan, PlanSet, SearchStats, Sensitivity
 from costplan.profile.store import Profile
 from costplan.workload.workload import Workload
 
-QUICK_SYSTEMS = 20
+QUICK_SYSTEMS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class PlanOptions:
 
     exhaustive: bool = False
     systems: int = QUICK_SYSTEMS
-    sample_requests: int = 3000
+    sample_requests: int = 2500
     verify_requests: int = 20_000
     shown: int = 10
     robustness: bool = True
@@ -85,8 +85,9 @@ def plan(workload: Workload, *, today: date, seed: int = 0, model: str | None = 
     relaxed = Relaxer(asked, market, evaluator, candidates, need).all() if not plans else ()
     return PlanSet(
         workload, asked.spec.name, today, seed, tuple(plans), pareto(plans),
-        losers(plans, candidates, workload, found.ranked), knobs, relaxed, _stats(candidates, found, evaluator, verifier, opts), asked.shape.mean_isl,
-        asked.shape.mean_osl, _notes(asked, plans), next((p for p in plans if not p.below_checkpoint), None))
+        losers(plans, candidates, workload, found.ranked), knobs, relaxed,
+        _stats(candidates, found, evaluator, verifier, opts), asked.shape.mean_isl, asked.shape.mean_osl,
+        _notes(asked, plans), next((p for p in plans if not p.below_checkpoint), None))
 
 
 def _finished(finisher: Finisher, found: Found, opts: PlanOptions) -> list[Plan]:

@@ -25,7 +25,7 @@ SHAPE_SAMPLE = 4000
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """Lengths of the workload as the planner uses them, in tokens: of the sample that is simulated."""
+    """Lengths of the workload in tokens: its own means and longest request, and a sample of (isl, osl)."""
 
     mean_isl: float
     mean_osl: float
@@ -89,7 +89,7 @@ def question(workload: Workload, seed: int, model: str | None = None) -> Questio
         raise InputError("the workload names no model", hint="add `model:` or give --model")
     drawn = sample_requests(workload, SHAPE_SAMPLE, seed)
     pairs = tuple(zip(drawn.isl[:500].tolist(), drawn.osl[:500].tolist(), strict=True))
-    shape = Shape(float(drawn.isl.mean()), float(drawn.osl.mean()), _max_tokens(workload, drawn.isl + drawn.osl), pairs)
+    shape = Shape(workload.mean_isl, workload.mean_osl, _max_tokens(workload, drawn.isl + drawn.osl), pairs)
     return Question(
         workload, find_model(name, where="model"), seed, workload.requests_per_s, workload.peak_requests_per_s,
         workload.arrivals.concurrency, shape, curve_of(drawn.as_trace("workload")), workload.slo.targets)

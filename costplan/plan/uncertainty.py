@@ -72,13 +72,19 @@ class CapacityAt:
 
 
 def capacity_at(sizer: Sizer, draft: Draft, log_sd: float) -> CapacityAt:
-    """Capacity when all steps are slower or faster, with the same requests."""
+    """Capacity when all steps are slower or faster, with the same requests; quartiles on a log scale between."""
     c = draft.candidate
     if sizer.question.closed:
         return CapacityAt(*(draft.capacity * math.exp(z * log_sd) for z in (-Z90, -Z50, Z50, Z90)))
-    found = [sizer.capacity(c, draft.capacity / math.exp(-z * log_sd), draft.active, slower=math.exp(-z * log_sd))
-             for z in (-Z90, -Z50, Z50, Z90)]
-    return CapacityAt(*found)
+
+    def at(z: float) -> float:
+        slower = math.exp(-z * log_sd)
+        return sizer.capacity(c, draft.capacity / slower, draft.active, slower=slower)
+
+    low, high, middle = at(-Z90), max(draft.capacity, at(Z90)), draft.capacity
+    inner = Z50 / Z90
+    p25 = middle * (min(low, middle) / middle) ** inner if low > 0 else min(middle, at(-Z50))
+    return CapacityAt(min(low, middle), p25, middle * (high / middle) ** inner, high)
 
 
 @dataclass(frozen=True, slots=True)
