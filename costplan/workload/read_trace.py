@@ -42,7 +42,8 @@ def read_trace(path: Path, options: ReadOptions | None = None) -> Trace:
 
 
 def _looks_like_json(path: Path) -> bool:
-    for line in lines(path):
-        if line.strip():
-            return line.lstrip()[0] in "{["
+    with lines(path) as found:
+        for line in found:
+            if line.strip():
+                return line.lstrip()[0] in "{["
     raise InputError("is empty", where=str(path))

@@ -37,17 +37,18 @@ class Layout:
 def read_csv(path: Path, options: ReadOptions) -> Trace:
     """Requests of a CSV file with a header line."""
     where = str(path)
-    reader = csv.reader(lines(path), strict=True)
-    try:
-        header = _header(reader, where)
-        first = next(reader, None)
-        if first is None:
-            raise InputError("the trace holds no requests", where=where, hint="only a header line was found")
-        layout = find_layout(header, dict(zip(header, first, strict=False)), options, where)
-        rows = Rows(where, _clock(layout, where), _with_drop(options, layout), with_hashes=False)
-        _read(reader, first, header, layout, rows)
-    except csv.Error as e:
-        raise InputError(f"not valid CSV: {e}", where=f"{where}:{reader.line_num}") from e
+    with lines(path) as text:
+        reader = csv.reader(text, strict=True)
+        try:
+            header = _header(reader, where)
+            first = next(reader, None)
+            if first is None:
+                raise InputError("the trace holds no requests", where=where, hint="only a header line was found")
+            layout = find_layout(header, dict(zip(header, first, strict=False)), options, where)
+            rows = Rows(where, _clock(layout, where), _with_drop(options, layout), with_hashes=False)
+            _read(reader, first, header, layout, rows)
+        except csv.Error as e:
+            raise InputError(f"not valid CSV: {e}", where=f"{where}:{reader.line_num}") from e
     return rows.trace(layout.format)
 
 

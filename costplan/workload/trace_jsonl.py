@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Generator
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
@@ -35,15 +36,15 @@ class _Keys:
 def read_jsonl(path: Path, options: ReadOptions) -> Trace:
     """Requests of a file of JSON lines."""
     where = str(path)
-    objects = _objects(path)
-    head = list(islice(objects, _HEAD))
-    if not head:
-        raise InputError("is empty", where=where)
-    keys = _keys(head, options, where)
-    clock = None if keys.time_unit is None else clock_for(keys.time_unit, where)
-    rows = Rows(where, clock, options, with_hashes=keys.hash_ids is not None)
-    for line, item in chain(head, objects):
-        _add(rows, line, item, keys)
+    with closing(_objects(path)) as objects:
+        head = list(islice(objects, _HEAD))
+        if not head:
+            raise InputError("is empty", where=where)
+        keys = _keys(head, options, where)
+        clock = None if keys.time_unit is None else clock_for(keys.time_unit, where)
+        rows = Rows(where, clock, options, with_hashes=keys.hash_ids is not None)
+        for line, item in chain(head, objects):
+            _add(rows, line, item, keys)
     return rows.trace(keys.format, keys.block_tokens)
 
 
@@ -55,24 +56,25 @@ def _add(rows: Rows, line: int, item: dict[str, Any], keys: _Keys) -> None:
     rows.add(line, item[keys.timestamp] if keys.timestamp else None, item[keys.isl], item[keys.osl], ids)
 
 
-def _objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+def _objects(path: Path) -> Generator[tuple[int, dict[str, Any]], None, None]:
     number = 0
-    for text in lines(path):
-        number += 1
-        if not text.strip():
-            continue
-        where = f"{path}:{number}"
-        try:
-            item = json.loads(text, object_pairs_hook=_unique)
-        except (ValueError, RecursionError) as e:
-            if isinstance(e, _DuplicateKey):
-                raise InputError(f"key {e.key!r} is there twice", where=where) from None
-            cut = not text.endswith("\n")
-            raise InputError("not a whole JSON object" if cut else "not valid JSON", where=where,
-                             hint="is the file cut off?" if cut else "one JSON object per line") from None
-        if not isinstance(item, dict):
-            raise InputError("not a JSON object", where=where, hint="one JSON object per line")
-        yield number, item
+    with lines(path) as found:
+        for text in found:
+            number += 1
+            if not text.strip():
+                continue
+            where = f"{path}:{number}"
+            try:
+                item = json.loads(text, object_pairs_hook=_unique)
+            except (ValueError, RecursionError) as e:
+                if isinstance(e, _DuplicateKey):
+                    raise InputError(f"key {e.key!r} is there twice", where=where) from None
+                cut = not text.endswith("\n")
+                raise InputError("not a whole JSON object" if cut else "not valid JSON", where=where,
+                                 hint="is the file cut off?" if cut else "one JSON object per line") from None
+            if not isinstance(item, dict):
+                raise InputError("not a JSON object", where=where, hint="one JSON object per line")
+            yield number, item
 
 
 class _DuplicateKey(ValueError):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import gzip
 import zlib
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import IO, cast
 
@@ -30,8 +31,14 @@ def magic(path: Path) -> bytes:
         raise InputError(f"cannot be read: {getattr(e, 'strerror', None) or e}", where=where) from e
 
 
-def lines(path: Path) -> Iterator[str]:
-    """UTF-8 lines, with their ends; a gzip file is unpacked."""
+@contextmanager
+def lines(path: Path) -> Iterator[Iterator[str]]:
+    """UTF-8 lines, with their ends; a gzip file is unpacked. The file is closed when the block ends."""
+    with closing(_lines(path)) as found:
+        yield found
+
+
+def _lines(path: Path) -> Generator[str, None, None]:
     packed = magic(path)[:2] == b"\x1f\x8b"
     number = 0
     try:
