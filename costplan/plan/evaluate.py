@@ -15,6 +15,10 @@ from costplan.simulate.quota import Quota
 from costplan.simulate.requests import SimRequests
 from costplan.simulate.run import quotas_of, simulate
 
+QUOTA_BURST_S = 60.0
+MOST_BURST_TOKENS = 3.9e7
+"""A tenant may save up a minute of its quota, and never more than the simulator counts."""
+
 KEPT = 64
 """Outcomes kept for the next question about the same run; each holds a few numbers per request."""
 
@@ -79,10 +83,11 @@ class Simulated:
 
     def _quotas(self, lane_rate: float | None) -> tuple[Quota | None, ...]:
         """Token buckets of the tenants, each lane with its part."""
-        total = self.question.rate
+        total, tenants = self.question.rate, self.question.workload.tenants
         share = lane_rate / total if lane_rate is not None and total is not None else 1.0
-        return quotas_of([replace(t, max_tokens_per_s=t.max_tokens_per_s * share) if t.max_tokens_per_s else t
-                          for t in self.question.workload.tenants])
+        scaled = [replace(t, max_tokens_per_s=t.max_tokens_per_s * share) if t.max_tokens_per_s else t for t in tenants]
+        largest = max((t.max_tokens_per_s or 0.0 for t in scaled), default=0.0)
+        return quotas_of(scaled, min(QUOTA_BURST_S, MOST_BURST_TOKENS / largest if largest else QUOTA_BURST_S))
 
 
 def _whole(o: Outcome, lanes: int) -> Outcome:

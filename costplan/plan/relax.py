@@ -35,14 +35,21 @@ class Relaxer:
     def all(self) -> tuple[Relaxation, ...]:
         """Every single loosening that makes the workload feasible."""
         if not self.space.by_system:
-            return tuple(self._memory())
+            return tuple(self._choices())
         likely = self._likely()
         return (*self._slo(likely), *self._size(likely))
 
-    def _memory(self) -> Iterator[Relaxation]:
-        top = self.space.excluded[0] if self.space.excluded else None
-        asked = f"{top.reason} ({top.example})" if top else "no GPU within the constraints has a price"
-        yield Relaxation("candidates", asked, "larger GPUs, more GPUs per replica, or fewer bits per weight", None)
+    def _choices(self) -> Iterator[Relaxation]:
+        """Not one candidate is left: why, and where more would come from."""
+        memory = next((e for e in self.space.excluded if e.reason == "does not fit in memory"), None)
+        if memory is not None:
+            yield Relaxation("candidates", f"{memory.reason} ({memory.example})",
+                             "larger GPUs, more GPUs per replica, or fewer bits per weight", None)
+        for e in [e for e in self.space.excluded if e is not memory][:2]:
+            yield Relaxation("candidates", f"{e.reason} ({e.example})", "wider choices under candidates", None)
+        if not self.space.excluded:
+            yield Relaxation("constraints", "no GPU within the constraints has a price",
+                             "other providers, regions or ways to buy", None)
 
     def _likely(self) -> list[Candidate]:
         """Most requests/s per GPU by the closed form, one of each system."""

@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from costplan.catalog.gpus import gpu as find_gpu
-from costplan.core.errors import OutOfRangeError
+from costplan.core.errors import CostplanError, OutOfRangeError
 from costplan.plan.bench import Bench
 from costplan.plan.bounds import Floor, roofline_floor, table_floor
 from costplan.plan.demand import Demand
+from costplan.plan.emit import emit
 from costplan.plan.estimate import estimated_requests_per_s
 from costplan.plan.evaluate import Simulated
 from costplan.plan.fleet import Draft, Market, Sizer
@@ -116,6 +117,7 @@ class Search:
         floors = [roofline_floor(self.question.spec, gpu, c, self.need) for c in candidates]
         open_ = [c for c, f in zip(candidates, floors, strict=True) if self._may_win(c, f)]
         self.found.pruned += len(candidates) - len(open_)
+        open_ = [c for c in open_ if self._starts(c)]
         if not open_:
             return None
         try:
@@ -134,6 +136,15 @@ class Search:
             if draft is not None and (best is None or draft.score < best.score):
                 best = self.found.drafts[system] = draft
         return best
+
+    def _starts(self, c: Candidate) -> bool:
+        """Whether the engine would start like this; what it refuses is left out with its reason."""
+        try:
+            emit(c.config, c.config.engine, spec=self.question.spec)
+        except CostplanError as e:
+            self.found.notes.add(f"would not start: {e.message}", c.system.label)
+            return False
+        return True
 
     def _most(self, c: Candidate, floor: Floor) -> float:
         """Requests/s that no simulated replica can seem to serve."""
