@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from costplan.plan.fleet import Draft
 from costplan.plan.space import Space
-from costplan.plan.types import Binding, Loser, Plan
+from costplan.plan.types import Binding, Latencies, Loser, Plan
 from costplan.workload.workload import Metric, Workload
 
 POPULAR = ("h100_sxm", "h200_sxm", "a100_80gb_sxm", "b200_sxm", "l40s", "mi300x")
@@ -41,20 +41,15 @@ def order(plan: Plan) -> tuple[float, bool, float, str]:
 
 
 def pareto(plans: Sequence[Plan]) -> tuple[str, ...]:
-    """Names of plans that no other equals or beats in cost, TTFT and TPOT (medians), best cost first."""
-    def point(p: Plan) -> tuple[float, float, float]:
-        ttft, tpot = p.latency(Metric.TTFT), p.latency(Metric.TPOT)
-        return (p.money.usd_per_mtok_out.value, _median(ttft), _median(tpot))
-
-    points = {p.name: point(p) for p in plans}
+    """Names of plans that no other beats in cost, TTFT, TPOT (medians) and precision at once, in their order."""
+    points = {p.name: (p.money.usd_per_mtok_out.value, _median(p.latency(Metric.TTFT)),
+                       _median(p.latency(Metric.TPOT)), float(p.below_checkpoint)) for p in plans}
     return tuple(n for n, a in points.items() if not any(
         all(x <= y for x, y in zip(b, a, strict=True)) and b != a for b in points.values()))
 
 
-def _median(latencies: object) -> float:
-    from costplan.plan.types import Latencies
-
-    found = latencies.at(0.5) if isinstance(latencies, Latencies) else None
+def _median(latencies: Latencies | None) -> float:
+    found = latencies.at(0.5) if latencies is not None else None
     return found.value if found is not None else 0.0
 
 

@@ -94,8 +94,8 @@ def test_too_small_a_budget_names_the_needed_one(workload: Workload) -> None:
 
 
 def test_a_model_that_fits_nowhere(workload: Workload) -> None:
-    answer = plan(choosing(workload, gpus=("l40s",), tp=(1,), pp=(1,), weights=None), today=TODAY, prices=PRICES, options=QUICK,
-                  model="deepseek-ai/DeepSeek-R1")
+    answer = plan(choosing(workload, gpus=("l40s",), tp=(1,), pp=(1,), weights=None), today=TODAY,
+                  prices=PRICES, options=QUICK, model="deepseek-ai/DeepSeek-R1")
     assert not answer.feasible
     assert answer.relaxations[0].what == "candidates"
     assert "does not fit in memory" in answer.relaxations[0].asked
