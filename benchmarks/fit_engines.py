@@ -5,6 +5,7 @@ harness) weighted by the root of its size, so that the two largest do not decide
 editing the data file is left to a person.
 
 Run: python benchmarks/fit_engines.py TUNE.csv vllm 0.14 100   (rows without a version count as 99)
+A fifth argument K fits on every K-th row, since each trial simulates all of them.
 """
 
 from __future__ import annotations
@@ -23,15 +24,16 @@ from costplan.perf.latency import KernelLatencyModel
 from costplan.perf.overhead import Overhead, overhead, table, version_key
 from costplan.perf.predict import Deployment, predict
 from costplan.perf.steady import Load
+from costplan.simulate.operate import operate
 from costplan.validate.rows import Measured, deployment, load, read_rows
 from costplan.validate.run import room_for
 
 GRID = {
-    "eager_layer_s": (0.0, 1e-4, 3e-4, 5e-4, 7e-4, 9e-4, 1.2e-3, 1.5e-3, 2e-3),
-    "step_s0": (0.0, 1e-4, 2e-4, 5e-4, 1e-3, 1.5e-3, 2e-3, 3e-3, 4e-3),
-    "seq_s": (0.0, 5e-6, 1e-5, 2e-5, 4e-5, 6e-5, 8e-5, 1.5e-4),
-    "kernel_factor": (0.9, 0.95, 1.0, 1.05, 1.1, 1.2),
-    "request_s": (0.0, 0.005, 0.01, 0.02, 0.03, 0.05, 0.08),
+    "eager_layer_s": (0.0, 2e-4, 5e-4, 9e-4, 1.2e-3, 1.5e-3, 2e-3, 3e-3),
+    "step_s0": (0.0, 2e-4, 5e-4, 1e-3, 2e-3, 3e-3),
+    "seq_s": (0.0, 5e-6, 1e-5, 2e-5, 4e-5, 8e-5),
+    "kernel_factor": (0.95, 1.0, 1.05, 1.1),
+    "request_s": (0.0, 0.01, 0.02, 0.03, 0.05, 0.08),
 }
 WEIGHT = {"tpot": 1.0, "output_tok_s": 1.0, "ttft": 0.6}
 
@@ -73,7 +75,7 @@ def errors(items: list[Case], terms: dict[str, float]) -> dict[tuple[str, str], 
         c.model.overhead = Overhead(terms["kernel_factor"], terms["step_s0"], terms["seq_s"],
                                     terms["eager_layer_s"] * layers, terms["request_s"], c.model.overhead.mixed)
         try:
-            p = predict(c.dep, c.asked, budget=c.budget, model=c.model)
+            p = predict(c.dep, c.asked, budget=c.budget, model=c.model, operate=operate)
         except CostplanError:
             continue
         for metric, measured, predicted in (("tpot", c.row.tpot_s, p.tpot_s), ("ttft", c.row.ttft_s, p.ttft_s),
@@ -107,8 +109,8 @@ def fit(items: list[Case], start: dict[str, float]) -> dict[str, float]:
     return best
 
 
-def main(path: str, engine: str, since: str, before: str) -> None:
-    items = cases(Path(path), engine, since, before)
+def main(path: str, engine: str, since: str, before: str, every: str = "1") -> None:
+    items = cases(Path(path), engine, since, before)[:: int(every)]
     row = next(r for r in table()["engines"] if r["engine"] == engine and
                overhead(engine, since).name.endswith(f"since {r['since']}"))
     shipped = {k: float(row[k]) for k in GRID}
@@ -122,6 +124,6 @@ def main(path: str, engine: str, since: str, before: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:5])
+    main(*sys.argv[1:6])
 
 
