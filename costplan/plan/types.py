@@ -336,8 +336,8 @@ class SearchStats:
 class PlanSet:
     """The answer: ``plans`` ranked by $/1M output tokens, the first is recommended. Empty: infeasible.
 
-    ``pareto`` names plans that no other beats in cost, TTFT, TPOT and kept precision at once. ``same_precision`` is the best
-    plan that keeps the checkpoint's own weight and KV formats.
+    ``pareto`` names plans that no other beats in cost, TTFT, TPOT and kept precision at once. ``same_precision``
+    is the best plan that keeps the checkpoint's own weight and KV formats.
     """
 
     workload: Workload
