@@ -71,13 +71,13 @@ def bytes_moved(table: Table) -> Floats | None:
     """Least bytes that each row reads: operands of a GEMM, KV cache of a decode; None where unknown."""
     c = {k: np.asarray(v, dtype=np.float64) for k, v in table.columns.items()}
     if table.family == "gemm":
-        return c["n"] * c["k"] * _element_bytes(table, "dtype") + 2 * c["m"] * c["n"]
+        return np.asarray(c["n"] * c["k"] * _element_bytes(table, "dtype") + 2 * c["m"] * c["n"])
     if table.family == "attn_decode":
         seen = np.where(c["window"] > 0, np.minimum(c["window"], c["kv_len"]), c["kv_len"])
         width = c["num_kv_heads"] * c["head_dim"] * _element_bytes(table, "kv_dtype")
         return np.asarray(2 * c["batch"] * seen * width)
     if table.family == "mla_decode":
-        return c["batch"] * c["kv_len"] * _MLA_LATENT * _element_bytes(table, "kv_dtype")
+        return np.asarray(c["batch"] * c["kv_len"] * _MLA_LATENT * _element_bytes(table, "kv_dtype"))
     return None
 
 
