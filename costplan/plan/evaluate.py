@@ -15,6 +15,9 @@ from costplan.simulate.quota import Quota
 from costplan.simulate.requests import SimRequests
 from costplan.simulate.run import quotas_of, simulate
 
+MOST_SPAN_S = 1e7
+"""A replica so idle that its requests span more than 100 days is played at that pace: they no longer meet anyway."""
+
 QUOTA_BURST_S = 60.0
 MOST_BURST_TOKENS = 3.9e7
 """A tenant may save up a minute of its quota, and never more than the simulator counts."""
@@ -49,7 +52,7 @@ class Simulated:
         lane = requests_per_s / c.config.layout.dp
         lanes = replicas * c.config.layout.dp
         drawn = self.question.requests(lanes, self.n)
-        factor = self.question.rate_of(lanes) / lane
+        factor = min(self.question.rate_of(lanes) / lane, MOST_SPAN_S / max(1e-9, float(drawn.arrival_s[-1])))
         return self._run(c, replace(drawn, arrival_s=drawn.arrival_s * factor), lane, drawn)
 
     def at_concurrency(self, c: Candidate, in_flight: int) -> Outcome:
