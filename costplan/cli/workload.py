@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from costplan.report.workload_text import Style
+    from costplan.report.style import Style
     from costplan.workload.trace_rows import ReadOptions
 
 app = typer.Typer(help="Look at a workload or trace; fit a workload to a trace.", no_args_is_help=True)
@@ -106,7 +106,7 @@ def _options(fmt: str, time_unit: str | None, column: list[str] | None, block_to
 
 
 def _style(output: Path | None) -> Style:
-    from costplan.report.workload_text import Style
+    from costplan.report.style import Style
 
     out = sys.stdout
     terminal = output is None and out.isatty()

@@ -10,10 +10,12 @@ _FLAGGED = re.compile(r"\b(extrapolated|analytic|stale|saturated|refused)\b")
 
 @dataclass(frozen=True, slots=True)
 class Style:
-    """Width in columns; ``color`` allows bold and one ANSI colour, both readable on dark and on light."""
+    """Width in columns; ``color`` allows bold and one ANSI colour, both readable on dark and on light; without
+    ``unicode`` only ASCII is written."""
 
     width: int = 80
     color: bool = False
+    unicode: bool = True
 
     def bold(self, text: str) -> str:
         return f"\x1b[1m{text}\x1b[0m" if self.color and text else text

@@ -2,21 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from costplan.report.style import Style, plain
 from costplan.workload.summary import LengthSummary, LoadSummary, PrefixSummary, TraceSummary
 from costplan.workload.workload import Workload
 
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
-
-
-@dataclass(frozen=True, slots=True)
-class Style:
-    """Where the text goes: columns, whether ANSI colour and Unicode blocks may be used."""
-
-    width: int = 80
-    color: bool = False
-    unicode: bool = True
 
 
 def render_summary(s: TraceSummary, style: Style, *, title: str | None = None, of: str = "requests") -> str:
@@ -51,11 +41,6 @@ def duration(seconds: float) -> str:
     if seconds < 1:
         return f"{1000 * seconds:.4g} ms"
     return f"{seconds:.4g} s" if seconds < 600 else f"{seconds / 60:,.4g} min"
-
-
-def plain(text: str) -> str:
-    """``text`` without anything that could steer a terminal."""
-    return "".join(c if c.isprintable() else "?" for c in text)
 
 
 def _load_words(w: Workload) -> str:

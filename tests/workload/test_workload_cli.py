@@ -12,7 +12,8 @@ from typer.testing import CliRunner
 
 from costplan.cli.workload import app
 from costplan.core.errors import InputError
-from costplan.report.workload_text import Style, duration, render_summary, render_workload
+from costplan.report.style import Style
+from costplan.report.workload_text import duration, render_summary, render_workload
 from costplan.workload.load import load_workload
 from costplan.workload.requests import sample_requests
 from costplan.workload.summary import summarise
