@@ -10,7 +10,8 @@ import typer
 
 from costplan import __version__
 
-EXIT_CODES = "Exit codes: 0 done, 2 bad usage or input, 4 environment, 70 a bug of ours, 130 interrupted."
+EXIT_CODES = ("Exit codes: 0 done, 2 bad usage or input, 4 environment, 5 no plan holds the limits, 70 a bug of ours, "
+              "130 interrupted.")
 
 app = typer.Typer(
     name="costplan", no_args_is_help=True, add_completion=True, rich_markup_mode=None, pretty_exceptions_enable=False,
@@ -32,8 +33,9 @@ def root(_: bool = typer.Option(False, "--version", help="Print the version and 
 
 
 def _register() -> None:
-    from costplan.cli import catalog, kv, predict, profile, roofline, schema, validate, workload
+    from costplan.cli import catalog, kv, plan, predict, profile, roofline, schema, validate, workload
 
+    app.command("plan", short_help="What to rent for a workload, how configured, at what cost.")(plan.plan)
     app.command("predict", short_help="TTFT, TPOT, tokens/s, $/1M tokens of one configuration.")(predict.predict)
     app.command("kv", short_help="KV bytes per token, KV blocks, sequences that fit.")(kv.kv)
     app.command("roofline", short_help="Every kernel of one step against its least time.")(roofline.roofline)

@@ -9,7 +9,7 @@ import typer
 
 
 def schema(
-    kind: Annotated[str, typer.Argument(help="workload (the file), or predict (the output of --json).")],
+    kind: Annotated[str, typer.Argument(help="workload (the file), plan or predict (output of --json).")],
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Write to this file instead.")] = None,
 ) -> None:
     """Print the JSON Schema of a file that costplan reads, or of JSON that it prints."""
@@ -24,5 +24,9 @@ def schema(
         from costplan.report.predict_schema import predict_schema
 
         emit_json(predict_schema(), output)
+    elif kind == "plan":
+        from costplan.report.plan_schema import plan_schema
+
+        emit_json(plan_schema(), output)
     else:
-        raise UnknownNameError("schema", kind, ("workload", "predict"))
+        raise UnknownNameError("schema", kind, ("workload", "plan", "predict"))

@@ -1,0 +1,93 @@
+"""`costplan plan`: what to rent for a workload, how to run it, what it costs, how sure that is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from costplan.plan.types import PlanSet
+
+INFEASIBLE = 5
+
+Workload = Annotated[str, typer.Argument(help="workload.yaml, or the name of a shipped one (chat, code, ...).")]
+Names = list[str] | None
+
+
+def plan(
+    workload: Workload,
+    model: Annotated[str | None, typer.Option("--model", "-m", help="Instead of the workload's model.")] = None,
+    gpu: Annotated[Names, typer.Option("--gpu", "-g", help="Only these GPUs; again, or with commas, for more.")] = None,
+    engine: Annotated[Names, typer.Option(help="Only these engines: vllm, sglang, trtllm.")] = None,
+    weights: Annotated[Names, typer.Option(help="Only these weight dtypes: bf16 fp8 int8 int4 nvfp4.")] = None,
+    kv: Annotated[Names, typer.Option(help="Only these KV cache dtypes.")] = None,
+    provider: Annotated[Names, typer.Option(help="Only these providers.")] = None,
+    region: Annotated[Names, typer.Option(help="Only these regions.")] = None,
+    purchase: Annotated[Names, typer.Option(help="Only these ways to buy: on_demand, spot, 1y, 3y.")] = None,
+    max_gpus: Annotated[int | None, typer.Option(min=1, help="At most so many GPUs.")] = None,
+    budget: Annotated[float | None, typer.Option(min=0.01, help="At most so many USD per month.")] = None,
+    headroom: Annotated[float | None, typer.Option(min=0, max=0.9, help="Part of capacity to keep free.")] = None,
+    spare: Annotated[int | None, typer.Option(min=0, max=1000, help="Spare replicas (N+1: 1).")] = None,
+    profile: Annotated[Names, typer.Option(help="Measured profile, by name or folder; may be given again.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the requests drawn.")] = 0,
+    top: Annotated[int, typer.Option(min=1, max=200, help="Plans to show.")] = 10,
+    exhaustive: Annotated[bool, typer.Option("--exhaustive", help="Leave out only what a bound excludes.")] = False,
+    json_: Annotated[bool, typer.Option("--json", help="JSON: seconds, bytes, USD; fractions, not percent.")] = False,
+    csv_: Annotated[bool, typer.Option("--csv", help="One line per plan.")] = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Markdown tables.")] = False,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="Write to this file instead.")] = None,
+) -> None:
+    """Search the cheapest way to serve a workload within its limits, and say how sure that is.
+
+    Exit code 5: no plan holds the limits; the nearest relaxations are printed.
+    """
+    from costplan.cli.output import say
+    from costplan.cli.plan_inputs import Overrides, digests, find_workload, overridden, profiles_named
+    from costplan.cli.progress import Progress
+    from costplan.core.errors import InputError
+
+    if json_ + csv_ + markdown > 1:
+        raise InputError("choose one of --json, --csv and --markdown")
+    asked = overridden(find_workload(workload), Overrides(
+        gpu, engine, weights, kv, provider, region, purchase, max_gpus, budget, headroom, spare))
+    profiles = profiles_named(profile)
+    from costplan.api import plan as search
+    from costplan.plan.planner import PlanOptions
+
+    progress = Progress.of_terminal()
+    try:
+        found = search(asked, seed=seed, model=model, profiles=profiles,
+                       options=PlanOptions(exhaustive=exhaustive, shown=top), progress=progress.told)
+    except KeyboardInterrupt:
+        progress.clear()
+        say(f"stopped {progress.where}; nothing was written")
+        raise
+    progress.clear()
+    inputs = digests(asked, seed, model, profiles) if json_ else {}
+    _write(found, "json" if json_ else "csv" if csv_ else "markdown" if markdown else "text", inputs, output)
+    if not found.feasible:
+        raise typer.Exit(INFEASIBLE)
+
+
+def _write(found: PlanSet, form: str, inputs: dict[str, str], output: Path | None) -> None:
+    """In the format asked for."""
+    from costplan.cli.output import emit, style
+
+    if form == "json":
+        from costplan.report.plan_json import plan_json, written
+
+        emit(written(plan_json(found, inputs)), output)
+    elif form == "csv":
+        from costplan.report.plan_csv import plan_csv
+
+        emit(plan_csv(found), output)
+    elif form == "markdown":
+        from costplan.report.plan_markdown import plan_markdown
+
+        emit(plan_markdown(found), output)
+    else:
+        from costplan.report.plan_text import plan_text
+
+        emit(plan_text(found, style(output)), output)

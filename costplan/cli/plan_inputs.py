@@ -1,0 +1,104 @@
+"""From the words of `costplan plan` and its sisters to a workload: names of shipped ones, limits from flags."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from pathlib import Path
+
+from costplan.catalog.price import Purchase
+from costplan.core.errors import InputError, UnknownNameError
+from costplan.core.shipped import shipped_dir
+from costplan.perf.assemble import ENGINES
+from costplan.profile.store import Profile
+from costplan.workload.load import load_workload
+from costplan.workload.workload import Workload
+
+
+@dataclass(frozen=True, slots=True)
+class Overrides:
+    """Flags that replace what the workload says; None leaves it."""
+
+    gpus: list[str] | None = None
+    engines: list[str] | None = None
+    weights: list[str] | None = None
+    kv: list[str] | None = None
+    providers: list[str] | None = None
+    regions: list[str] | None = None
+    purchase: list[str] | None = None
+    max_gpus: int | None = None
+    budget_usd_per_month: float | None = None
+    headroom: float | None = None
+    spare_replicas: int | None = None
+
+
+def find_workload(named: str) -> Workload:
+    """The workload of a file, or a shipped one by its name. Raises InputError, UnknownNameError."""
+    if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9-]*", named) and not Path(named).is_file():
+        folder = shipped_dir("configs")
+        known = sorted(p.stem for p in folder.glob("*.yaml"))
+        if named not in known:
+            raise UnknownNameError("workload", named, known)
+        return load_workload(folder / f"{named}.yaml")
+    return load_workload(named)
+
+
+def overridden(w: Workload, o: Overrides) -> Workload:
+    """``w`` with the choices and limits of flags."""
+    c, k = w.candidates, w.constraints
+    _check("engine", _names(o.engines, None), ENGINES)
+    _check("purchase", _names(o.purchase, None), [p.value for p in Purchase])
+    return replace(
+        w,
+        candidates=replace(
+            c, gpus=_names(o.gpus, c.gpus), engines=_names(o.engines, c.engines), weights=_names(o.weights, c.weights),
+            kv_cache_dtype=_names(o.kv, c.kv_cache_dtype)),
+        constraints=replace(
+            k, providers=_names(o.providers, k.providers), regions=_names(o.regions, k.regions),
+            purchase=_names(o.purchase, k.purchase), max_gpus=k.max_gpus if o.max_gpus is None else o.max_gpus,
+            budget_usd_per_month=(k.budget_usd_per_month if o.budget_usd_per_month is None
+                                  else o.budget_usd_per_month),
+            headroom=k.headroom if o.headroom is None else o.headroom,
+            spare_replicas=k.spare_replicas if o.spare_replicas is None else o.spare_replicas))
+
+
+def _names(given: list[str] | None, else_: tuple[str, ...] | None) -> tuple[str, ...] | None:
+    """Repeated flags and comma lists alike, without repetition; ``else_`` where the flag is not there."""
+    if not given:
+        return else_
+    names = tuple(dict.fromkeys(n.strip() for item in given for n in item.split(",") if n.strip()))
+    if not names:
+        raise InputError(f"no name in {given[0]!r}")
+    return names
+
+
+def _check(flag: str, given: tuple[str, ...] | None, known: Iterable[str]) -> None:
+    names = list(known)
+    for name in given or ():
+        if name not in names:
+            raise UnknownNameError(flag, name, names, where=f"--{flag}")
+
+
+def profiles_named(given: list[str] | None) -> tuple[Profile, ...]:
+    """Profiles by name or folder."""
+    return tuple(Profile.load(name) for name in given or ())
+
+
+def digests(w: Workload, seed: int, model: str | None, profiles: tuple[Profile, ...]) -> dict[str, str]:
+    """SHA-256 of what a plan is computed from: the workload with its flags and requests, prices, own profiles."""
+    from costplan.catalog.prices import prices
+
+    said = (w.name, w.model, w.lengths, w.prefix, w.slo, w.candidates, w.constraints, w.tenants, w.diurnal,
+            w.hosted_api, seed, model)
+    asked = sha256(repr(said).encode())
+    times = getattr(w.arrivals, "arrival_s", None)
+    asked.update(repr(w.arrivals).encode() if times is None else times.tobytes())
+    if w.trace is not None:
+        for column in (w.trace.isl, w.trace.osl, w.trace.hash_ids):
+            asked.update(b"" if column is None else column.tobytes())
+    listed = sha256("\n".join(map(repr, prices())).encode())
+    measured = sha256(repr([p.manifest for p in profiles]).encode())
+    return {"workload_sha256": asked.hexdigest(), "prices_sha256": listed.hexdigest(),
+            "own_profiles_sha256": measured.hexdigest()}
