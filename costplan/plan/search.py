@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from costplan.catalog.gpus import gpu as find_gpu
-from costplan.core.errors import CostplanError, OutOfRangeError
+from costplan.core.errors import CostplanError, InputError, OutOfRangeError
 from costplan.plan.bench import Bench
 from costplan.plan.bounds import Floor, roofline_floor, table_floor
 from costplan.plan.demand import Demand
@@ -62,18 +62,23 @@ class Search:
         return Sizer(self.question, self.evaluator, self.market, self.question.targets)
 
     def run(self) -> Found:
-        """Settle every candidate: by bound, by simulation, or (with a limit) by rank."""
+        """Settle every candidate: by bound, by simulation, or (with a limit) by rank.
+
+        A limited search goes on until it has found something: only all candidates together are infeasible.
+        """
         order = self._order()
         limit = len(order) if self.systems_limit is None else min(self.systems_limit, len(order))
-        for i, system in enumerate(order[:limit]):
+        done = 0
+        while done < limit or (done < len(order) and not self.found.drafts):
             if self.progress:
-                self.progress(i, limit, system.label)
+                self.progress(done, max(limit, done + 1), order[done].label)
+            self.settle(order[done])
+            done += 1
+        rest = order[done:]
+        self.found.ranked_out += sum(len(self.space.by_system[s]) for s in rest)
+        for system in self._neighbours(rest):
+            self.found.ranked_out -= len(self.space.by_system[system])
             self.settle(system)
-        self.found.ranked_out += sum(len(self.space.by_system[s]) for s in order[limit:])
-        if self.systems_limit is not None:
-            for system in self._neighbours(order[limit:]):
-                self.found.ranked_out -= len(self.space.by_system[system])
-                self.settle(system)
         return self.found
 
     # -- order ------------------------------------------------------------------------------------------------
@@ -132,8 +137,12 @@ class Search:
                 self.found.pruned += 1
                 continue
             self.found.simulated += 1
-            draft = self.sizer.draft(c, at_most_usd_per_mtok=self._to_beat(c, best), bound=self._most(c, floor),
-                                     rival=best)
+            try:
+                draft = self.sizer.draft(c, at_most_usd_per_mtok=self._to_beat(c, best), bound=self._most(c, floor),
+                                         rival=best)
+            except InputError as e:  # pages that do not line up with the blocks of a trace
+                self.found.notes.add(e.message, system.label)
+                continue
             if draft is not None and (best is None or draft.score < best.score):
                 best = self.found.drafts[system] = draft
         return best

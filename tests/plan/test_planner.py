@@ -115,6 +115,14 @@ def test_traces_tenants_and_quick_search(workload: Workload) -> None:
     assert answer.stats.candidates >= answer.stats.simulated + answer.stats.ranked_out + answer.stats.pruned_by_bound
 
 
+def test_a_quick_search_does_not_call_a_workload_infeasible_that_is_not(workload: Workload) -> None:
+    tight = choosing(replace(workload, slo=slo(1.0, 0.007)), gpus=("l40s", "a100_80gb_sxm", "h100_sxm"),
+                     weights=("bf16", "fp8", "int8", "int4"))
+    every = plan(tight, today=TODAY, prices=PRICES, options=QUICK)
+    quick = plan(tight, today=TODAY, prices=PRICES, options=replace(QUICK, exhaustive=False, systems=1))
+    assert quick.feasible == every.feasible
+
+
 def test_progress_is_told(workload: Workload) -> None:
     seen: list[tuple[int, int, str]] = []
     plan(workload, today=TODAY, prices=PRICES, options=QUICK, progress=lambda i, n, what: seen.append((i, n, what)))
