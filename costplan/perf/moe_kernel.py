@@ -86,9 +86,15 @@ def _grid(rows: Table, s: MoeShape, base_of: Callable[[MoeShape], Baseline]) -> 
     """Efficiency for expert shape ``s``: as measured, or a mean over the nearest measured shapes."""
     dist = next(d for d in _DISTRIBUTIONS if d in rows.vocab["distribution"] and rows.mask(distribution=d).any())
     rows = rows.take(rows.mask(distribution=dist))
+    asked = np.array([[s.hidden], [s.inter], [s.top_k], [s.num_experts], [s.tp], [s.ep]])
     keys = np.stack([np.asarray(rows.columns[c]) for c in _COLUMNS])
+    if not (keys == asked).all(axis=0).any():
+        # kernels for one model's special experts (not gated, latent) say nothing of another model's
+        usual = int(np.bincount(rows.codes["kernel"]).argmax())
+        rows = rows.take(np.asarray(rows.codes["kernel"] == usual))
+        keys = np.stack([np.asarray(rows.columns[c]) for c in _COLUMNS])
     shapes = np.unique(keys, axis=1)
-    wanted = np.log2(np.array([[s.hidden], [s.inter], [s.top_k], [s.num_experts], [s.tp], [s.ep]], dtype=float))
+    wanted = np.log2(asked.astype(float))
     weights = np.array([[1.0], [1.0], [1.5], [1.0], [1.0], [1.0]])
     distance = (weights * np.abs(np.log2(shapes.astype(float)) - wanted)).sum(axis=0)
     near = np.argsort(distance, kind="stable")[:1 if distance.min() == 0 else NEIGHBOURS]
