@@ -55,6 +55,7 @@ def constants() -> dict[str, Any]:
     return loaded
 
 
+@cache
 def parse_version(text: str | None) -> tuple[int, ...] | None:
     """``0.10.2``, ``~0.6.4 (V0)``, ``0.8.4/0.8.5``, ``v0.26.1rc1.dev608`` as numbers; None where absent or nightly."""
     if text is None or not text.strip() or text.strip().lower().startswith(("nightly", "main", "latest")):
