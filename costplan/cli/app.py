@@ -33,9 +33,26 @@ def root(_: bool = typer.Option(False, "--version", help="Print the version and 
 
 
 def _register() -> None:
-    from costplan.cli import catalog, kv, plan, predict, profile, roofline, schema, validate, workload
+    from costplan.cli import (
+        catalog,
+        emit,
+        explain,
+        kv,
+        plan,
+        predict,
+        profile,
+        roofline,
+        schema,
+        simulate,
+        validate,
+        workload,
+    )
 
     app.command("plan", short_help="What to rent for a workload, how configured, at what cost.")(plan.plan)
+    app.command("explain", short_help="How every number of a plan follows from others.")(explain.explain)
+    app.command("emit", short_help="Start-up flags, YAML or manifests of a plan.")(emit.emit)
+    app.command("simulate", short_help="One configuration, one workload or trace, request by request.")(
+        simulate.simulate)
     app.command("predict", short_help="TTFT, TPOT, tokens/s, $/1M tokens of one configuration.")(predict.predict)
     app.command("kv", short_help="KV bytes per token, KV blocks, sequences that fit.")(kv.kv)
     app.command("roofline", short_help="Every kernel of one step against its least time.")(roofline.roofline)

@@ -43,7 +43,7 @@ def plan(
 
     Exit code 5: no plan holds the limits; the nearest relaxations are printed.
     """
-    from costplan.cli.output import say
+    from costplan.cli.output import emit, say
     from costplan.cli.plan_inputs import Overrides, digests, find_workload, overridden, profiles_named
     from costplan.cli.progress import Progress
     from costplan.core.errors import InputError
@@ -53,41 +53,43 @@ def plan(
     asked = overridden(find_workload(workload), Overrides(
         gpu, engine, weights, kv, provider, region, purchase, max_gpus, budget, headroom, spare))
     profiles = profiles_named(profile)
-    from costplan.api import plan as search
+    from datetime import date
+
     from costplan.plan.planner import PlanOptions
+    from costplan.plan.planner import plan as search
 
     progress = Progress.of_terminal()
     try:
-        found = search(asked, seed=seed, model=model, profiles=profiles,
+        found = search(asked, today=date.today(), seed=seed, model=model, profiles=profiles,
                        options=PlanOptions(exhaustive=exhaustive, shown=top), progress=progress.told)
     except KeyboardInterrupt:
         progress.clear()
         say(f"stopped {progress.where}; nothing was written")
         raise
     progress.clear()
-    inputs = digests(asked, seed, model, profiles) if json_ else {}
-    _write(found, "json" if json_ else "csv" if csv_ else "markdown" if markdown else "text", inputs, output)
+    if json_:
+        from costplan.cli.derive import derivations
+        from costplan.report.plan_json import plan_json, written
+
+        document = plan_json(found, digests(asked, seed, model, profiles), derivations(found, profiles))
+        emit(written(document), output)
+    else:
+        emit(_rendered(found, "csv" if csv_ else "markdown" if markdown else "text", output), output)
     if not found.feasible:
         raise typer.Exit(INFEASIBLE)
 
 
-def _write(found: PlanSet, form: str, inputs: dict[str, str], output: Path | None) -> None:
-    """In the format asked for."""
-    from costplan.cli.output import emit, style
-
-    if form == "json":
-        from costplan.report.plan_json import plan_json, written
-
-        emit(written(plan_json(found, inputs)), output)
-    elif form == "csv":
+def _rendered(found: PlanSet, form: str, output: Path | None) -> str:
+    """For people and spreadsheets."""
+    if form == "csv":
         from costplan.report.plan_csv import plan_csv
 
-        emit(plan_csv(found), output)
-    elif form == "markdown":
+        return plan_csv(found)
+    if form == "markdown":
         from costplan.report.plan_markdown import plan_markdown
 
-        emit(plan_markdown(found), output)
-    else:
-        from costplan.report.plan_text import plan_text
+        return plan_markdown(found)
+    from costplan.cli.output import style
+    from costplan.report.plan_text import plan_text
 
-        emit(plan_text(found, style(output)), output)
+    return plan_text(found, style(output))

@@ -81,7 +81,7 @@ def cost_of(found: Prediction, dep: Deployment, osl: int, price_usd_per_gpu_h: f
     if price_usd_per_gpu_h is not None:
         return cost(found.output_tok_s, osl, price_usd_per_gpu_h * dep.num_gpus,
                     f"stated: ${price_usd_per_gpu_h:g} per GPU and hour")
-    together = min(dep.layout.tp, dep.gpu.gpus_per_node)
+    together = min(dep.layout.tp * dep.layout.dp, dep.gpu.gpus_per_node)
     listed = listed_price(dep.gpu.name, dep.num_gpus, date.today(), together=together)
     if listed is None:
         return None

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from costplan.core.errors import InputError
 from costplan.plan.types import Plan, SearchStats, Sensitivity
+from costplan.report.derivation import Derivation
 from costplan.workload.workload import Candidates, Constraints, HostedApi, SloTarget, Tenant
 
 if TYPE_CHECKING:
@@ -83,6 +84,7 @@ class PlanFile:
     search: SearchStats
     notes: tuple[str, ...] = ()
     inputs: dict[str, str] = field(default_factory=dict)
+    derivations: dict[str, Derivation] = field(default_factory=dict)
 
     def ranked(self, rank: int) -> Plan:
         """The plan of that rank. Raises InputError where there is none."""

@@ -16,14 +16,17 @@ from typing import Any
 from costplan import __version__
 from costplan.core.evidence import Estimate
 from costplan.plan.types import Loser, Plan, PlanSet, Relaxation
+from costplan.report.derivation import Derivation
 from costplan.workload.workload import Workload
 
 SCHEMA = "costplan.plan/1"
 DIGITS = 10
 
 
-def plan_json(s: PlanSet, inputs: Mapping[str, str] | None = None) -> dict[str, Any]:
-    """The whole answer. ``inputs`` holds digests of what it was computed from, by name."""
+def plan_json(s: PlanSet, inputs: Mapping[str, str] | None = None,
+              derivations: Mapping[str, Derivation] | None = None) -> dict[str, Any]:
+    """The whole answer. ``inputs`` holds digests of what it was computed from, by name, ``derivations`` the parts
+    behind each plan."""
     return {
         "schema": SCHEMA, "tool": {"name": "costplan", "version": __version__}, "seed": s.seed,
         "inputs": dict(inputs or {}), "model": s.model, "feasible": s.feasible,
@@ -31,7 +34,7 @@ def plan_json(s: PlanSet, inputs: Mapping[str, str] | None = None) -> dict[str, 
         "same_precision": s.same_precision.name if s.same_precision else None,
         "plans": [_plan(p) for p in s.plans], "pareto": list(s.pareto), "losers": [_loser(x) for x in s.losers],
         "sensitivities": values(s.sensitivities), "relaxations": [_relaxation(r) for r in s.relaxations],
-        "search": values(s.stats), "notes": list(s.notes)}
+        "derivations": values(derivations or {}), "search": values(s.stats), "notes": list(s.notes)}
 
 
 def written(document: Mapping[str, Any]) -> str:

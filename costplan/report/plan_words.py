@@ -74,8 +74,8 @@ def span(r: Range) -> str:
     return f"{usd(r.low)} .. {usd(r.high)}"
 
 
-def shares(found: Mapping[Evidence, float]) -> str:
-    """Evidence by weight, largest first."""
+def shares(found: Mapping[Evidence, float] | Mapping[str, float]) -> str:
+    """Parts by weight, largest first."""
     order = sorted(found.items(), key=lambda kv: (-kv[1], kv[0]))
     return ", ".join(f"{percent(v)} {k}" for k, v in order if v >= 0.005)
 
