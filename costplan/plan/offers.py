@@ -32,16 +32,15 @@ def offers(limits: Constraints, table: Iterable[Price] | None = None) -> tuple[P
 def instances_for(price: Price, layout: Layout, replicas: int) -> int | None:
     """Whole instances that hold ``replicas``: none is split unless it is larger than an instance.
 
-    None where tensor parallelism would have to cross instances.
+    None where one pipeline stage would have to cross instances: its collectives were measured inside a node.
     """
     per_replica = layout.num_gpus
     if per_replica <= price.gpu_count:
         return -(-replicas // (price.gpu_count // per_replica))
-    together = layout.tp  # pipeline stages and attention-parallel ranks may lie on different machines
-    if together > price.gpu_count:
+    stage = layout.tp * layout.dp
+    if stage > price.gpu_count:
         return None
-    groups = layout.pp * layout.dp
-    return -(-groups // (price.gpu_count // together)) * replicas
+    return -(-layout.pp // (price.gpu_count // stage)) * replicas
 
 
 def rent(prices: Iterable[Price], gpu: str, layout: Layout, replicas: int, today: date) -> Rental | None:
