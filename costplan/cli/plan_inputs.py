@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -48,6 +49,8 @@ def find_workload(named: str) -> Workload:
 def overridden(w: Workload, o: Overrides) -> Workload:
     """``w`` with the choices and limits of flags."""
     c, k = w.candidates, w.constraints
+    if o.budget_usd_per_month is not None and not math.isfinite(o.budget_usd_per_month):
+        raise InputError(f"must be a finite number, got {o.budget_usd_per_month}", where="--budget")
     _check("engine", _names(o.engines, None), ENGINES)
     _check("purchase", _names(o.purchase, None), [p.value for p in Purchase])
     return replace(

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from costplan.cli.predict import Dp, Ep, Pp, Tp
+from costplan.cli.workload import Format, TimeUnit
 
 
 def simulate(
@@ -20,6 +21,9 @@ def simulate(
     osl: Annotated[int | None, typer.Option(min=1, max=10_000_000, help="Output tokens per request.")] = None,
     concurrency: Annotated[int | None, typer.Option(min=1, max=1_000_000, help="Requests in flight.")] = None,
     rate: Annotated[float | None, typer.Option(min=1e-6, max=1e6, help="Requests per second (Poisson).")] = None,
+    spread: Annotated[float, typer.Option(min=0, max=1, help="--isl and --osl vary uniformly by this share.")] = 0.2,
+    time_unit: TimeUnit = None,
+    fmt: Format = "auto",
     slo: Annotated[list[str] | None, typer.Option(help="Limit like ttft:p99=800ms, instead of the workload's; may be "
                                                        "given again.")] = None,
     requests: Annotated[int | None, typer.Option("-n", min=1, max=5_000_000, help="Requests of one engine [the "
@@ -51,8 +55,9 @@ def simulate(
     from costplan.core.errors import InputError
     from costplan.profile.store import Profile
     from costplan.report.simulate_text import simulate_json, simulate_text
+    from costplan.workload.trace_rows import ReadOptions
 
-    asked = limited(workload_of(load, isl, osl, concurrency, rate), slo)
+    asked = limited(workload_of(load, isl, osl, concurrency, rate, spread, ReadOptions(fmt, time_unit)), slo)
     named = model or (str(asked.model_path) if asked.model_path else asked.model)
     if named is None:
         raise InputError("no model is named", hint="give --model")

@@ -21,9 +21,11 @@ from costplan.simulate.run import quotas_of
 from costplan.simulate.run import simulate as simulated
 from costplan.workload.arrivals import Arrivals, ClosedLoop, GammaArrivals, TraceArrivals
 from costplan.workload.fields import parse_duration, parse_percentile
-from costplan.workload.lengths import Fixed, JointLengths
+from costplan.workload.lengths import Fixed, JointLengths, LengthDistribution
+from costplan.workload.lengths_file import quantile_table
 from costplan.workload.read_trace import read_trace
 from costplan.workload.requests import sample_requests
+from costplan.workload.trace_rows import ReadOptions
 from costplan.workload.workload import Metric, Slo, SloTarget, Workload
 
 DRAWN = 5000
@@ -31,17 +33,24 @@ SPREAD_HINT = "--slo ttft:p99=800ms"
 
 
 def workload_of(load: str | None, isl: int | None, osl: int | None, concurrency: int | None,
-                rate: float | None) -> Workload:
-    """A file, a shipped workload or a trace; or fixed lengths at a rate or in a closed loop."""
+                rate: float | None, spread: float, read: ReadOptions) -> Workload:
+    """A file, a shipped workload or a trace; or lengths around a mean at a rate or in a closed loop."""
     loop = _loop(concurrency, rate)
     if load is not None:
         if isl is not None or osl is not None:
             raise InputError("lengths come from the workload", hint="leave out --isl and --osl, or the workload")
-        found = _trace(Path(load), loop) if _is_trace(load) else find_workload(load)
+        found = _trace(Path(load), loop, read) if _is_trace(load) else find_workload(load)
         return found if loop is None else replace(found, arrivals=loop)
     if isl is None or osl is None or loop is None:
         raise InputError("no load", hint="name a workload or a trace, or give --isl, --osl and --rate or --concurrency")
-    return Workload(f"{isl:,} tokens in, {osl:,} out", None, loop, JointLengths(Fixed(isl), Fixed(osl), 0.0))
+    lengths = JointLengths(_around(isl, spread), _around(osl, spread), 0.0)
+    return Workload(f"{isl:,} tokens in, {osl:,} out", None, loop, lengths)
+
+
+def _around(mean: int, spread: float) -> LengthDistribution:
+    """Uniform over ``mean * (1 +- spread)``; equal lengths would march in step, as real ones do not."""
+    low, high = max(1, round(mean * (1 - spread))), round(mean * (1 + spread))
+    return Fixed(mean) if low == high else quantile_table({"min": low, "max": high}, float(mean))
 
 
 def _loop(concurrency: int | None, rate: float | None) -> Arrivals | None:
@@ -56,8 +65,8 @@ def _is_trace(load: str) -> bool:
     return load.lower().removesuffix(".gz").endswith((".csv", ".jsonl", ".parquet", ".json"))
 
 
-def _trace(path: Path, loop: Arrivals | None) -> Workload:
-    trace = read_trace(path)
+def _trace(path: Path, loop: Arrivals | None, read: ReadOptions) -> Workload:
+    trace = read_trace(path, read)
     if loop is None and trace.arrival_s is None:
         raise InputError("this trace has no times to replay", where=str(path), hint="give --rate or --concurrency")
     arrivals = loop if loop is not None or trace.arrival_s is None else TraceArrivals(trace.arrival_s)
@@ -70,7 +79,8 @@ def limited(w: Workload, given: list[str] | None) -> Workload:
     if not given:
         return w
     targets = {(t.metric, t.percentile): t for t in map(_target, given)}
-    return replace(w, slo=Slo(tuple(sorted(targets.values(), key=lambda t: (t.metric, t.percentile)))))
+    order = list(Metric)
+    return replace(w, slo=Slo(tuple(sorted(targets.values(), key=lambda t: (order.index(t.metric), t.percentile)))))
 
 
 def _target(text: str) -> SloTarget:

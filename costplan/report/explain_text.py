@@ -70,7 +70,7 @@ def money(f: PlanFile, p: Plan) -> list[Line]:
              f"1e6 x {usd(r.usd_per_h)} / ({significant(full)} x 3600)", "the same with U = 1"),
         Line("$ per request", usd(m.usd_per_request.value),
              f"{usd(r.usd_per_h)} / 3600 / {significant(p.requests_per_s)} requests/s", "rent over requests"),
-        Line("$ per month", usd(m.usd_per_month), f"{usd(r.usd_per_h)} x {HOURS_PER_MONTH} h", "mean month"),
+        Line("$ per month", usd(m.usd_per_month), f"{usd(r.usd_per_h)} x {HOURS_PER_MONTH:g} h", "mean month"),
         Line("$/1M output tokens alone", usd(t.output_usd_per_mtok),
              f"1e6 x {usd(bill)}/s x {t.decode_share:.3f} / {significant(out)} tok/s",
              "share of GPU time in decode steps"),
@@ -122,7 +122,8 @@ def memory(p: Plan, d: Derivation | None) -> list[Line]:
     """Bytes of one GPU, and what the KV cache holds."""
     m, c = p.memory, p.config
     lines = [
-        Line("weights", gib(m.weights_bytes), f"{c.weight_dtype}, share of one of {c.num_gpus} GPUs", "model layers"),
+        Line("weights", gib(m.weights_bytes), f"{c.weight_dtype}, split over the GPUs of a replica ({c.num_gpus})",
+             "model layers"),
         Line("activations", gib(m.activation_bytes), f"a step of {c.max_num_batched_tokens:,} tokens",
              "fitted to start-up logs"),
         Line("CUDA graphs", gib(m.graph_bytes), f"up to {c.max_num_seqs:,} sequences", "fitted to start-up logs"),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from pydantic import TypeAdapter, ValidationError
 
 LARGEST_BYTES = 64 * 2**20
+HINT = "expected the output of: costplan plan WORKLOAD --json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,9 +113,30 @@ def parse_plan(data: bytes, source: str) -> PlanFile:
     if len(data) > LARGEST_BYTES:
         raise InputError(f"larger than {LARGEST_BYTES // 2**20} MiB", where=source, hint="is this a plan file?")
     try:
-        return adapter().validate_json(data)
+        found = adapter().validate_json(data)
     except ValidationError as e:
-        raise InputError(_said(e), where=source, hint="expected the output of: costplan plan WORKLOAD --json") from None
+        raise InputError(_said(e), where=source, hint=HINT) from None
+    for i, p in enumerate(found.plans):
+        for name, value in _above_zero(p):
+            if not 0 < value < math.inf:
+                raise InputError(f"plans.{i}.{name}: must be above 0, got {value:g}", where=source, hint=HINT)
+    for name, d in found.derivations.items():
+        if not (0 < d.decode.time_s.value < math.inf and 0 < d.prefill.time_s.value < math.inf):
+            raise InputError(f"derivations.{name}: a step takes time", where=source, hint=HINT)
+    return found
+
+
+def _above_zero(p: Plan) -> Iterator[tuple[str, float]]:
+    """Numbers that others are divided by."""
+    yield "requests_per_s", p.requests_per_s
+    yield "capacity_requests_per_s", p.capacity_requests_per_s.value
+    yield "output_tok_s", p.output_tok_s.value
+    yield "replicas without spare_replicas", p.replicas - p.spare_replicas
+    yield "memory.total_bytes", p.memory.total_bytes
+    yield "money.rental.usd_per_h", p.money.rental.usd_per_h
+    yield "money.rental.price.gpu_count", p.money.rental.price.gpu_count
+    for m in p.slo:
+        yield "slo.target.limit_s", m.target.limit_s
 
 
 def _said(e: ValidationError) -> str:
