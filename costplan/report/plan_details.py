@@ -68,7 +68,7 @@ def money(p: Plan) -> Section:
 
 def pages(p: Plan) -> Section:
     """KV page sizes."""
-    columns = [Column("tokens", right=True), Column("kernel speed", right=True), Column("lost to rounding", right=True),
+    columns = [Column("page", right=True), Column("kernel speed", right=True), Column("lost to rounding", right=True),
                Column("lost sharing", right=True, expendable=2), Column("requests fit", right=True),
                Column("allowed", widest=52, expendable=1)]
     return Section("KV page size", columns, [_page(x, p.config.block_size) for x in p.pages],

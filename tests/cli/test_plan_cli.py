@@ -90,7 +90,8 @@ def test_interruption_leaves_no_file_and_says_how_far_it_came(
 @pytest.mark.parametrize(("args", "said"), [
     (["plan", "chatt"], "did you mean chat"), (["plan", "no/such.yaml"], "no/such.yaml"),
     (["plan", "SMALL", "--gpu", "h1000"], "h100_sxm"), (["plan", "SMALL", "--engine", "vlm"], "vllm"),
-    (["plan", "SMALL", "--purchase", "rent"], "on_demand"), (["plan", "SMALL", "--provider", "nobody"], "unknown provider"),
+    (["plan", "SMALL", "--purchase", "rent"], "on_demand"),
+    (["plan", "SMALL", "--provider", "nobody"], "unknown provider"),
     (["plan", "SMALL", "--weights", "fp9"], "fp8"), (["plan", "SMALL", "--gpu", ","], "no name"),
     (["plan", "SMALL", "--json", "--csv"], "choose one"), (["plan", "SMALL", "--top", "0"], "--top"),
     (["plan", "SMALL", "--headroom", "nan"], "--headroom"), (["plan", "SMALL", "--budget", "inf"], "--budget"),
