@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from costplan.catalog.gpus import gpu as find_gpu
 from costplan.catalog.gpus import gpu_key
@@ -17,6 +17,7 @@ from costplan.plan.types import Plan, PlanSet
 from costplan.profile.store import Profile
 from costplan.report.answer import waits
 from costplan.report.derivation import Derivation, KvLayers, Step
+from costplan.report.plan_json import plan_json, written
 from costplan.workload.workload import Metric
 
 
@@ -27,6 +28,11 @@ def derivations(s: PlanSet, profiles: Sequence[Profile]) -> dict[str, Derivation
     spec = find_model(s.best.config.model)
     own = {gpu_key(p.gpu) or p.gpu: p for p in profiles}
     return {p.name: _derivation(p, spec, s, own.get(p.config.gpu)) for p in s.plans}
+
+
+def document(s: PlanSet, inputs: Mapping[str, str], profiles: Sequence[Profile]) -> str:
+    """The plan file."""
+    return written(plan_json(s, inputs, derivations(s, profiles)))
 
 
 def _derivation(p: Plan, spec: ModelSpec, s: PlanSet, own: Profile | None) -> Derivation:

@@ -12,7 +12,8 @@ if TYPE_CHECKING:
 
 
 def explain(
-    plan: Annotated[Path, typer.Argument(help="File written by: costplan plan WORKLOAD --json -o FILE.")],
+    plan: Annotated[str, typer.Argument(help="File written by: costplan plan WORKLOAD --json -o FILE; or a workload, "
+                                             "which is planned first.")],
     rank: Annotated[int, typer.Option(min=1, help="Which of its plans.")] = 1,
     json_: Annotated[bool, typer.Option("--json", help="JSON: title, number, value, formula, source.")] = False,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Write to this file instead.")] = None,
@@ -21,7 +22,7 @@ def explain(
     from costplan.cli.output import emit, emit_json, style
     from costplan.report.explain_text import chapters, explain_text
 
-    found = read_plan(plan)
+    found = read_plan(Path(plan)) if plan.lower().endswith(".json") else _planned(plan)
     chosen = found.ranked(rank)
     if json_:
         emit_json({"schema": "costplan.explain/1", "plan": chosen.name, "numbers": [
@@ -29,6 +30,24 @@ def explain(
             for title, lines in chapters(found, chosen) for x in lines]}, output)
     else:
         emit(explain_text(found, chosen, style(output)), output)
+
+
+def _planned(workload: str) -> PlanFile:
+    """The plan of a workload, as if written to a file and read back."""
+    from datetime import date
+
+    from costplan.cli.derive import document
+    from costplan.cli.plan_inputs import digests, find_workload
+    from costplan.cli.progress import Progress
+    from costplan.plan.planner import plan
+    from costplan.report.plan_file import parse_plan
+
+    asked, progress = find_workload(workload), Progress.of_terminal()
+    try:
+        found = plan(asked, today=date.today(), progress=progress.told)
+    finally:
+        progress.clear()
+    return parse_plan(document(found, digests(asked, 0, None, ()), ()).encode(), workload)
 
 
 def read_plan(path: Path) -> PlanFile:

@@ -68,11 +68,9 @@ def plan(
         raise
     progress.clear()
     if json_:
-        from costplan.cli.derive import derivations
-        from costplan.report.plan_json import plan_json, written
+        from costplan.cli.derive import document
 
-        document = plan_json(found, digests(asked, seed, model, profiles), derivations(found, profiles))
-        emit(written(document), output)
+        emit(document(found, digests(asked, seed, model, profiles), profiles), output)
     else:
         emit(_rendered(found, "csv" if csv_ else "markdown" if markdown else "text", output), output)
     if not found.feasible:

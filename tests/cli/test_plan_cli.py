@@ -96,7 +96,7 @@ def test_interruption_leaves_no_file_and_says_how_far_it_came(
     (["plan", "SMALL", "--json", "--csv"], "choose one"), (["plan", "SMALL", "--top", "0"], "--top"),
     (["plan", "SMALL", "--headroom", "nan"], "--headroom"), (["plan", "SMALL", "--budget", "inf"], "--budget"),
     (["plan", "SMALL", "--profile", "nope"], "unknown profile"), (["explain", "no.json"], "no such file"),
-    (["explain", "SMALL"], "costplan plan"), (["emit", "FILE", "--rank", "99"], "no plan of rank 99"),
+    (["explain", "chatt"], "did you mean chat"), (["emit", "FILE", "--rank", "99"], "no plan of rank 99"),
     (["emit", "FILE", "--engine", "vlm"], "vllm")])
 def test_refusals_say_what_and_what_to_try(args: list[str], said: str, small: Path, plan_file: Path,
                                            capsys: pytest.CaptureFixture[str]) -> None:
@@ -119,6 +119,13 @@ def test_explain_and_emit_need_the_file_only(plan_file: Path, capsys: pytest.Cap
                          ("k8s", "kind: Deployment")):
         assert main(["emit", str(plan_file), "--engine", engine, "--checkpoint", "org/weights"]) == 0
         assert said in capsys.readouterr().out
+
+
+def test_a_workload_is_planned_and_explained(small: Path, plan_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["explain", str(plan_file)]) == 0
+    from_file = capsys.readouterr().out
+    assert main(["explain", str(small)]) == 0
+    assert capsys.readouterr().out == from_file
 
 
 def test_emitted_settings_are_those_of_the_plan(plan_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
