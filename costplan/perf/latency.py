@@ -74,12 +74,7 @@ class KernelLatencyModel:
         """Seconds of all kernels of one stage, without the engine's own time."""
         found = self._kernels.get(stage)
         if found is None:
-            found = 0.0
-            for op in self.ops:
-                t = op.timing(stage)
-                if t is not None:
-                    found += t.seconds * op.count
-            self._kernels[stage] = found
+            found = self._kernels[stage] = sum(op.seconds(stage) for op in self.ops)
         return found
 
     def step_s(self, batch: BatchState) -> float:

@@ -35,6 +35,11 @@ class Op:
         point = self.at(batch)
         return None if point is None else self.kernel.time(point)
 
+    def seconds(self, batch: BatchState) -> float:
+        """Seconds of all calls in a step over ``batch``."""
+        point = self.at(batch)
+        return 0.0 if point is None else self.count * self.kernel.seconds(point)
+
 
 def equal_square(q_len: float, kv_len: float, window: int) -> float:
     """Length of a fresh causal prompt with as many query-key pairs as ``q_len`` queries after a cached context."""

@@ -73,8 +73,7 @@ class KernelStepParts:
         pp = self._model.pp
         stage = BatchState(*(-(-x // pp) for x in (batch.decode_seqs, batch.decode_kv_tokens, batch.prefill_tokens,
                                                    batch.prefill_context_tokens, batch.prefill_seqs)))
-        timed = ((op.timing(stage), op.count) for op in ops)
-        return self._factor * sum(t.seconds * count for t, count in timed if t is not None)
+        return self._factor * sum([op.seconds(stage) for op in ops])
 
     def tokens_s(self, tokens: int) -> float:
         return self._sum(self._tokens, BatchState(prefill_tokens=tokens, prefill_seqs=1))

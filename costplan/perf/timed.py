@@ -43,6 +43,8 @@ class Reader(Protocol):
 
     def read(self, point: Sequence[float]) -> Reading: ...
 
+    def value(self, point: Sequence[float]) -> tuple[float, float]: ...
+
 
 @dataclass(frozen=True, slots=True)
 class FixedGrid:
@@ -53,6 +55,9 @@ class FixedGrid:
 
     def read(self, point: Sequence[float]) -> Reading:
         return self.whole.read((point[0], *self.fixed))
+
+    def value(self, point: Sequence[float]) -> tuple[float, float]:
+        return self.whole.value((point[0], *self.fixed))
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,15 +94,25 @@ class TimedKernel:
             seconds = base * math.exp(self.default_log_ratio)
             return Timing(self.name, seconds, ANALYTIC_SD, Evidence.ANALYTIC, _latency_or(bound, seconds))
         reading = self.grid.read(point)
-        if reading.octaves > MAX_OCTAVES:
-            raise OutOfRangeError(
-                f"{self.name} at {tuple(round(x) for x in point)} lies {2 ** reading.octaves:.0f}x outside what was "
-                "measured", hint="profile this shape, or ask for a smaller batch or context")
-        seconds = base * math.exp(reading.log_ratio)
-        if self.floor is not None:
-            seconds = max(seconds, self.floor(point))
+        seconds = self._measured_s(base, reading.log_ratio, reading.octaves, point)
         return Timing(self.name, seconds, math.hypot(reading.log_sd, self.transfer_sd),
                       worst((reading.evidence, self.weakest)), _latency_or(bound, seconds))
+
+
+    def seconds(self, point: Sequence[float]) -> float:
+        """``time(point).seconds``, without evidence and error."""
+        base = self.baseline(point)
+        if self.grid is None:
+            return base * math.exp(self.default_log_ratio)
+        return self._measured_s(base, *self.grid.value(point), point)
+
+    def _measured_s(self, base: float, log_ratio: float, octaves: float, point: Sequence[float]) -> float:
+        if octaves > MAX_OCTAVES:
+            raise OutOfRangeError(
+                f"{self.name} at {tuple(round(x) for x in point)} lies {2 ** octaves:.0f}x outside what was measured",
+                hint="profile this shape, or ask for a smaller batch or context")
+        seconds = base * math.exp(log_ratio)
+        return seconds if self.floor is None else max(seconds, self.floor(point))
 
 
 def _latency_or(bound: str, seconds: float) -> str:

@@ -36,6 +36,13 @@ def test_a_step_is_the_sum_of_its_parts() -> None:
     assert step.parts["engine"] == pytest.approx(step.seconds - kernels)
 
 
+@given(seqs=st.integers(1, 512), kv=st.integers(1, 20000), prompt=st.integers(0, 9000))
+def test_the_quick_sum_is_the_full_one(seqs: int, kv: int, prompt: int) -> None:
+    m = llama("70B", "h200_sxm", tp=2)
+    batch = BatchState(seqs, seqs * kv, prompt, prompt // 2, int(prompt > 0))
+    assert m.step_s(batch) == pytest.approx(m.step(batch).seconds, rel=1e-12)
+
+
 def test_llama_8b_decode_lies_between_its_weight_read_and_twice_that() -> None:
     weights = 2 * 8.03e9 - 2 * 128256 * 4096  # without the embedding
     ideal = weights / 4.8e12
