@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from datetime import date
 
 from costplan.catalog.price import Price, Purchase
-from costplan.catalog.prices import find_prices, freshness
+from costplan.catalog.prices import find_prices, freshness, purchase_name
 from costplan.catalog.prices import prices as shipped_prices
 from costplan.core.errors import InputError
 from costplan.perf.layout import Layout
@@ -23,7 +23,7 @@ def offers(limits: Constraints, table: Iterable[Price] | None = None) -> tuple[P
         find_prices(region=name, among=rows)
     providers = {p.lower() for p in limits.providers} if limits.providers else None
     regions = {r.lower() for r in limits.regions} if limits.regions else None
-    wanted = {Purchase(p) for p in limits.purchase or (Purchase.ON_DEMAND,)}
+    wanted = {Purchase(purchase_name(p)) for p in limits.purchase or (Purchase.ON_DEMAND,)}
     return tuple(p for p in rows if p.purchase in wanted
                  and (providers is None or p.provider.lower() in providers)
                  and (regions is None or p.region == "all" or p.region.lower() in regions))

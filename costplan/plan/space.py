@@ -19,7 +19,7 @@ from costplan.catalog.model_spec import (
 )
 from costplan.catalog.price import Price
 from costplan.core.dtypes import dtype
-from costplan.core.errors import DoesNotFitError, InputError
+from costplan.core.errors import DoesNotFitError, InputError, UnknownNameError
 from costplan.core.units import GIB
 from costplan.perf.kv_budget import EngineSettings, KvBudget, kv_budget
 from costplan.perf.layout import Layout
@@ -125,6 +125,8 @@ def systems(spec: ModelSpec, gpu: GpuSpec, choices: Candidates, limits: Constrai
             out: Leftovers) -> Iterator[System]:
     """Engine x layout x precision on one GPU."""
     for engine in choices.engines or ENGINES:
+        if engine not in ENGINES:
+            raise UnknownNameError("engine", engine, ENGINES)
         if gpu.vendor != "NVIDIA" and engine == "trtllm":
             out.add("TensorRT-LLM runs on NVIDIA GPUs only", gpu.name)
             continue

@@ -88,3 +88,9 @@ def test_limits_on_gpus_and_budget() -> None:
     c, market = one(Constraints(budget_usd_per_month=4000))
     assert market.rent(c, 2) is not None
     assert market.rent(c, 3) is None
+
+
+def test_an_unknown_purchase_names_the_nearest() -> None:
+    with pytest.raises(UnknownNameError) as refused:
+        offers(Constraints(purchase=("spott",)), PRICES)
+    assert refused.value.nearest[0] == "spot"

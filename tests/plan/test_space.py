@@ -124,3 +124,9 @@ def test_problems_in_words() -> None:
     assert tp_problem(SPEC, gpu("h100_sxm"), 8) is None
     assert weight_problem(SPEC, gpu("v100_sxm_32gb"), "int4") is not None
     assert weight_problem(SPEC, gpu("h100_sxm"), "bf16") is None
+
+
+def test_an_unknown_engine_names_the_nearest() -> None:
+    with pytest.raises(UnknownNameError) as refused:
+        made(Candidates(gpus=("h100",), engines=("vlm",)))
+    assert refused.value.nearest[0] == "vllm"
