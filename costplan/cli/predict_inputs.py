@@ -97,7 +97,7 @@ def manifest_of(found: Prediction, own: Profile | None) -> Manifest | None:
 
 def assumed(gpu_name: str, dep: Deployment, asked: Load | None = None) -> tuple[str, ...]:
     """What reading the question took for granted: a GPU name that fits several, guessed parts of a config, a link
-    that reaches further than it does, a context beyond the model's."""
+    that reaches further than it does, a context beyond the model's, a load that no users cause."""
     spec, gpu, tp = dep.spec, dep.gpu, dep.layout.tp
     said = [note] if (note := gpu_name_note(gpu_name)) else []
     said += [f"{spec.name}: {n}" for n in spec.notes if n.startswith("estimated")]
@@ -108,4 +108,7 @@ def assumed(gpu_name: str, dep: Deployment, asked: Load | None = None) -> tuple[
     if asked is not None and spec.max_position is not None and asked.isl + asked.osl > spec.max_position:
         said.append(f"isl + osl = {asked.isl + asked.osl:,.0f} tokens exceed the {spec.max_position:,} that "
                     f"{spec.name} was made for")
+    if asked is not None and asked.kind is LoadKind.CONCURRENCY and asked.value > 1 and asked.spread == 0:
+        said.append("requests of equal length stay in step in a closed loop and arrive together: TTFT is worse than "
+                    "with real lengths (leave --spread at its default)")
     return tuple(said)

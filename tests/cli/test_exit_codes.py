@@ -30,6 +30,16 @@ def test_done_is_0_and_data_is_alone_on_stdout(capsys: pytest.CaptureFixture[str
     assert all(line.startswith("warning: ") for line in err.splitlines())
 
 
+@pytest.mark.parametrize(("load", "warned"), [
+    (["--concurrency", "8", "--spread", "0"], True), (["--concurrency", "8"], False),
+    (["--concurrency", "1", "--spread", "0"], False), (["--rate", "2", "--spread", "0"], False),
+])
+def test_clients_in_lockstep_are_pointed_out(capsys: pytest.CaptureFixture[str], load: list[str], warned: bool) -> None:
+    code, _, err = run(capsys, *ASK, *load)
+    assert code == 0
+    assert ("stay in step" in err) is warned
+
+
 @pytest.mark.parametrize(("args", "said", "hint"), [
     ([*ASK], "give either --concurrency or --rate", "--concurrency 32"),
     ([*ASK, "--concurrency", "8", "--rate", "2"], "give either --concurrency or --rate", "--rate"),
