@@ -28,6 +28,9 @@ from costplan.report.plan_words import (
 )
 from costplan.workload.workload import Metric
 
+SURE = 0.9
+"""A plan less likely than this to hold its limits says what certainty would cost."""
+
 
 def headline(s: PlanSet) -> str:
     """The answer in one sentence."""
@@ -56,6 +59,7 @@ def answer(s: PlanSet) -> Section:
                  f"{usd(m.usd_per_request.value)} per request, {usd(m.usd_per_month)} per month at "
                  f"{usd(m.rental.usd_per_h)} per hour; {usd(m.usd_per_mtok_out_saturated.value)} per 1M at full load"),
         ("sure", f"P(meets SLO) {chance(best.p_meets_slo)}; {best.evidence}: {shares(best.evidence_shares)}"),
+        *_risk(s),
         ("load", f"{_asked(s)}; uses {percent(best.utilisation)} of capacity"
                  f"{_peak(best)}, a replica serves {significant(best.capacity_requests_per_s.value)} requests/s"),
         *labelled("limits", [kept(x) for x in best.slo]),
@@ -73,6 +77,18 @@ def _own_precision(s: PlanSet) -> list[tuple[str, str]]:
         return [("precision", "no plan found keeps the checkpoint's own formats")]
     return [("precision", f"with the checkpoint's own formats: {gpus(own)}, {short(own.config)}, "
                           f"{usd(own.money.usd_per_mtok_out.value)} per 1M output tokens")]
+
+
+def _risk(s: PlanSet) -> list[tuple[str, str]]:
+    """What certainty would cost, where the recommended fleet may well miss the limits."""
+    best = s.best
+    if best is None or best.p_meets_slo >= SURE or s.workload.requests_per_s is None:
+        return []
+    slow = best.money.i90_usd_per_mtok_out.high
+    sized = ("no fleet of this kind holds them at the slow end of the 90% interval" if slow is None else
+             f"sized for the slow end of the 90% interval it costs {usd(slow)} per 1M")
+    return [("risk", f"this fleet is sized for the middle of the prediction and may miss the limits: measure it, or "
+                     f"raise constraints.headroom; {sized}")]
 
 
 def _peak(p: Plan) -> str:

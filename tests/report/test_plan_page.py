@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from costplan.plan.types import PlanSet
+from costplan.plan.types import PlanSet, Range
 from costplan.report.plan_csv import plan_csv
 from costplan.report.plan_markdown import plan_markdown
 from costplan.report.plan_text import plan_text
@@ -101,3 +101,16 @@ def test_csv_hands_no_formula_to_a_spreadsheet(planset: PlanSet) -> None:
     p = planset.plans[0]
     evil = replace(planset, plans=(replace(p, config=replace(p.config, model="=1+1")),))
     assert "'=1+1" in plan_csv(evil)
+
+
+@pytest.mark.parametrize(("chance", "slow", "said"), [
+    (0.95, 6.0, None), (0.6, 6.0, "it costs $6.00 per 1M"), (0.6, None, "no fleet of this kind holds them"),
+])
+def test_an_uncertain_plan_says_what_certainty_costs(planset: PlanSet, chance: float, slow: float | None,
+                                                     said: str | None) -> None:
+    first, *rest = planset.plans
+    money = replace(first.money, i90_usd_per_mtok_out=Range(0.5, slow))
+    text = " ".join(plan_text(replace(planset, plans=(replace(first, p_meets_slo=chance, money=money), *rest)),
+                              Style(120)).split())
+    assert ("risk " in text) is (said is not None)
+    assert said is None or said in text
