@@ -88,7 +88,7 @@ def _risk(s: PlanSet) -> list[tuple[str, str]]:
     sized = ("no fleet of this kind holds them at the slow end of the 90% interval" if slow is None else
              f"sized for the slow end of the 90% interval it costs {usd(slow)} per 1M")
     return [("risk", f"this fleet is sized for the middle of the prediction and may miss the limits: measure it, or "
-                     f"raise constraints.headroom; {sized}")]
+                     f"raise --headroom; {sized}")]
 
 
 def _peak(p: Plan) -> str:
