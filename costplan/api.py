@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from costplan.profile.store import Profile
     from costplan.workload.workload import Workload
 
-__all__ = ["load_profile", "load_workload", "plan"]
+__all__ = ["load_prices", "load_profile", "load_workload", "plan"]
 
 
 def load_workload(path: str | Path) -> Workload:
@@ -38,6 +38,13 @@ def load_profile(path_or_name: str | Path) -> Profile:
     from costplan.profile.store import Profile
 
     return Profile.load(path_or_name)
+
+
+def load_prices(path: str | Path) -> tuple[Price, ...]:
+    """Prices of a user's own CSV file or of a SkyPilot catalogue. Raises InputError with file, line and column."""
+    from costplan.catalog.price_import import read_prices
+
+    return read_prices(Path(path)).prices
 
 
 def plan(workload: Workload | str | Path, *, seed: int = 0, today: date | None = None, model: str | None = None,

@@ -26,7 +26,6 @@ class Span:
 
 
 FULL = Span("full")
-LINEAR = Span("linear")
 
 
 def spans(f: Fields, family: Family, num_layers: int) -> list[Span]:

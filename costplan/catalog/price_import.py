@@ -30,6 +30,8 @@ _SKY_NAMES = {"A100": "a100_40gb_sxm"}
 _TPU = re.compile(r"tpu-(v5litepod|v6e)-(\d{1,4})")
 _MEMORY = re.compile(r"""["']SizeInMiB["']\s*:\s*([0-9]{1,9}(?:\.[0-9]+)?)""")
 _MEMORY_TOLERANCE = 0.15
+MAX_HEADER = 10_000
+"""Characters of the first line that are looked at."""
 
 
 class PriceImport(NamedTuple):
@@ -37,6 +39,22 @@ class PriceImport(NamedTuple):
 
     prices: tuple[Price, ...]
     skipped: Mapping[str, int]
+
+
+def read_prices(path: Path) -> PriceImport:
+    """A user's own price file, or a SkyPilot ``catalogs/vN/<cloud>/vms.csv``, told apart by its header.
+
+    The provider of a SkyPilot file is its folder's name. Raises InputError, also where no row can be used.
+    """
+    if not path.is_file():
+        raise InputError(f"cannot read {path}: not a file", hint="give the path of a CSV file")
+    with path.open(encoding="utf-8-sig", errors="replace") as f:
+        sky = "AcceleratorName" in f.readline(MAX_HEADER)
+    found = read_skypilot_csv(path, provider=path.resolve().parent.name) if sky else read_price_csv(path)
+    if not found.prices:
+        raise InputError("no row holds a price of a GPU that costplan knows", where=str(path),
+                         hint="costplan catalog gpus lists the names")
+    return found
 
 
 def read_price_csv(path: Path) -> PriceImport:

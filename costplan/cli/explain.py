@@ -37,7 +37,7 @@ def _planned(workload: str) -> PlanFile:
     from datetime import date
 
     from costplan.cli.derive import document
-    from costplan.cli.plan_inputs import digests, find_workload
+    from costplan.cli.plan_inputs import digests, find_workload, price_table
     from costplan.cli.progress import Progress
     from costplan.plan.planner import plan
     from costplan.report.plan_file import parse_plan
@@ -47,7 +47,7 @@ def _planned(workload: str) -> PlanFile:
         found = plan(asked, today=date.today(), progress=progress.told)
     finally:
         progress.clear()
-    return parse_plan(document(found, digests(asked, 0, None, ()), ()).encode(), workload)
+    return parse_plan(document(found, digests(asked, 0, None, (), price_table(None)), ()).encode(), workload)
 
 
 def read_plan(path: Path) -> PlanFile:

@@ -31,6 +31,8 @@ def plan(
     headroom: Annotated[float | None, typer.Option(min=0, max=0.9, help="Part of capacity to keep free.")] = None,
     spare: Annotated[int | None, typer.Option(min=0, max=1000, help="Spare replicas (N+1: 1).")] = None,
     profile: Annotated[Names, typer.Option(help="Measured profile, by name or folder; may be given again.")] = None,
+    prices: Annotated[Path | None, typer.Option(help="CSV of your own prices, or of SkyPilot's catalogue, instead "
+                                                     "of the shipped ones.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the requests drawn.")] = 0,
     top: Annotated[int, typer.Option(min=1, max=200, help="Plans to show.")] = 10,
     exhaustive: Annotated[bool, typer.Option("--exhaustive", help="Leave out only what a bound excludes.")] = False,
@@ -44,7 +46,7 @@ def plan(
     Exit code 5: no plan holds the limits; the nearest relaxations are printed.
     """
     from costplan.cli.output import emit, say
-    from costplan.cli.plan_inputs import Overrides, digests, find_workload, overridden, profiles_named
+    from costplan.cli.plan_inputs import Overrides, digests, find_workload, overridden, price_table, profiles_named
     from costplan.cli.progress import Progress
     from costplan.core.errors import InputError
 
@@ -52,7 +54,7 @@ def plan(
         raise InputError("choose one of --json, --csv and --markdown")
     asked = overridden(find_workload(workload), Overrides(
         gpu, engine, weights, kv, provider, region, purchase, max_gpus, budget, headroom, spare))
-    profiles = profiles_named(profile)
+    profiles, table = profiles_named(profile), price_table(prices)
     from datetime import date
 
     from costplan.plan.planner import PlanOptions
@@ -60,7 +62,7 @@ def plan(
 
     progress = Progress.of_terminal()
     try:
-        found = search(asked, today=date.today(), seed=seed, model=model, profiles=profiles,
+        found = search(asked, today=date.today(), seed=seed, model=model, prices=table, profiles=profiles,
                        options=PlanOptions(exhaustive=exhaustive, shown=top), progress=progress.told)
     except KeyboardInterrupt:
         progress.clear()
@@ -70,7 +72,7 @@ def plan(
     if json_:
         from costplan.cli.derive import document
 
-        emit(document(found, digests(asked, seed, model, profiles), profiles), output)
+        emit(document(found, digests(asked, seed, model, profiles, table), profiles), output)
     else:
         emit(_rendered(found, "csv" if csv_ else "markdown" if markdown else "text", output), output)
     if not found.feasible:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 
-from costplan.catalog.price import Purchase
+from costplan.catalog.price import Price, Purchase
 from costplan.core.errors import InputError, UnknownNameError
 from costplan.core.shipped import shipped_dir
 from costplan.perf.assemble import ENGINES
@@ -89,10 +89,25 @@ def profiles_named(given: list[str] | None) -> tuple[Profile, ...]:
     return tuple(Profile.load(name) for name in given or ())
 
 
-def digests(w: Workload, seed: int, model: str | None, profiles: tuple[Profile, ...]) -> dict[str, str]:
-    """SHA-256 of what a plan is computed from: the workload with its flags and requests, prices, own profiles."""
-    from costplan.catalog.prices import prices
+def price_table(path: Path | None) -> tuple[Price, ...]:
+    """The user's own prices, or the shipped ones. Says how many rows were left out. Raises InputError."""
+    if path is None:
+        from costplan.catalog.prices import prices
 
+        return prices()
+    from costplan.catalog.price_import import read_prices
+    from costplan.cli.output import warn
+
+    found = read_prices(path)
+    if found.skipped:
+        reasons = sorted(found.skipped, key=lambda why: -found.skipped[why])
+        warn([f"{path}: {sum(found.skipped.values()):,} rows left out, most of them: {', '.join(reasons[:3])}"])
+    return found.prices
+
+
+def digests(w: Workload, seed: int, model: str | None, profiles: tuple[Profile, ...],
+            prices: tuple[Price, ...]) -> dict[str, str]:
+    """SHA-256 of what a plan is computed from: the workload with its flags and requests, prices, own profiles."""
     said = (w.name, w.model, w.lengths, w.prefix, w.slo, w.candidates, w.constraints, w.tenants, w.diurnal,
             w.hosted_api, seed, model)
     asked = sha256(repr(said).encode())
@@ -101,7 +116,7 @@ def digests(w: Workload, seed: int, model: str | None, profiles: tuple[Profile, 
     if w.trace is not None:
         for column in (w.trace.isl, w.trace.osl, w.trace.hash_ids):
             asked.update(b"" if column is None else column.tobytes())
-    listed = sha256("\n".join(map(repr, prices())).encode())
+    listed = sha256("\n".join(map(repr, prices)).encode())
     measured = sha256(repr([p.manifest for p in profiles]).encode())
     return {"workload_sha256": asked.hexdigest(), "prices_sha256": listed.hexdigest(),
             "own_profiles_sha256": measured.hexdigest()}

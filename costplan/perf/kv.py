@@ -16,9 +16,6 @@ from costplan.core.errors import InputError
 INDEX_SCALE_BYTES = 4
 """The sparse indexer keeps FP8 keys and one fp32 scale per 128 of them (DeepSeek-V3.2)."""
 
-FP8_DS_MLA_BYTES = 656
-"""vLLM's ``fp8_ds_mla`` entry: 512 FP8 latents, four fp32 scales, 64 BF16 rope values."""
-
 SCALED_PER_HEAD = {"int8_per_token_head": 8, "fp8_per_token_head": 8, "int4_per_token_head": 4}
 """KV formats with one fp32 scale per token and head; value: bits per element."""
 

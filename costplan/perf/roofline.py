@@ -90,8 +90,3 @@ def moe(tokens: float, hidden: float, inter: float, top_k: int, num_experts: int
     touched = distinct_experts(tokens, top_k, num_experts) / ep
     data = touched * params * weight_bytes + 2.0 * local_pairs * (2 * hidden + matrices * inter / tp)
     return Work(2.0 * local_pairs * params, data)
-
-
-def all_reduce(message_bytes: float, num_gpus: int) -> Work:
-    """Ring or switch all-reduce: bytes that each GPU sends (NCCL's bus-bandwidth convention)."""
-    return Work(0.0, 2.0 * message_bytes * (num_gpus - 1) / num_gpus)

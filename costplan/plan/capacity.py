@@ -19,7 +19,6 @@ class Capacity:
 
     value: float
     failed_at: float | None
-    tried: int
 
 
 def highest(holds: Callable[[float], bool], guess: float, *, floor: float, ceiling: float = math.inf,
@@ -45,7 +44,7 @@ def highest(holds: Callable[[float], bool], guess: float, *, floor: float, ceili
             high = middle
     failed = min((load for load, ok in seen.items() if not ok), default=None)
     value = max((load for load, ok in seen.items() if ok and (failed is None or load < failed)), default=0.0)
-    return Capacity(value, failed, len(seen))
+    return Capacity(value, failed)
 
 
 def _bracket(ask: Callable[[float], bool], start: float, floor: float, ceiling: float) -> tuple[float, float | None]:
@@ -64,17 +63,3 @@ def _bracket(ask: Callable[[float], bool], start: float, floor: float, ceiling: 
                 break
             load = max(load / 2, floor)
     return low, high
-
-
-def highest_count(holds: Callable[[int], bool], most: int) -> int:
-    """Largest whole load in 1 ... ``most`` that ``holds``; 0 where 1 does not."""
-    if holds(most):
-        return most
-    low, high = 0, most
-    while high - low > 1:
-        middle = (low + high) // 2
-        if holds(middle):
-            low = middle
-        else:
-            high = middle
-    return low

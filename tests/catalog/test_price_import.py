@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from costplan.catalog import csv_rows
 from costplan.catalog.price import Purchase
-from costplan.catalog.price_import import read_price_csv, read_skypilot_csv
+from costplan.catalog.price_import import read_price_csv, read_prices, read_skypilot_csv
 from costplan.core.errors import CostplanError, InputError, UnknownNameError
 
 HEAD = "gpu,gpu_count,price_usd_per_instance_h,provider,instance,region,purchase,price_date\n"
@@ -199,3 +199,24 @@ def test_gpu_info_is_never_executed(tmp_path: Path) -> None:
     (price,) = read_skypilot_csv(sky(tmp_path, f"i,L4,1,8,8,1.0,r,{info},"), provider="x").prices
     assert price.gpu == "l4"
     assert not mark.exists()
+
+
+def test_the_header_tells_whose_file_it_is(tmp_path: Path) -> None:
+    assert read_prices(write(tmp_path, HEAD + ROW)).prices[0].provider == "own"
+    cloud = tmp_path / "lambda"
+    cloud.mkdir()
+    path = sky(cloud, "gpu_8x_h100,H100,8,8,8,20.0,us," + INFO % 655360 + ",")
+    assert read_prices(path).prices == read_skypilot_csv(path, provider="lambda").prices
+
+
+@pytest.mark.parametrize("made", ["absent", "folder", "empty", "useless"])
+def test_a_file_without_prices_is_refused(tmp_path: Path, made: str) -> None:
+    path = tmp_path / "prices.csv"
+    if made == "folder":
+        path.mkdir()
+    elif made == "empty":
+        path.write_bytes(b"")
+    elif made == "useless":
+        path = sky(tmp_path, "i,NoSuchChip,8,8,8,20.0,us,,")
+    with pytest.raises(InputError, match=r"prices\.csv|vms\.csv|" + path.name):
+        read_prices(path)

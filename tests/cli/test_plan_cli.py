@@ -58,6 +58,22 @@ def test_text_markdown_and_csv_agree(small: Path, plan_file: Path, capsys: pytes
         assert "h100" in out and "\x1b" not in out
 
 
+def test_own_prices_replace_the_shipped(small: Path, plan_file: Path, tmp_path: Path,
+                                        capsys: pytest.CaptureFixture[str]) -> None:
+    table = tmp_path / "ours.csv"
+    table.write_text("gpu,gpu_count,price_usd_per_gpu_h,provider,purchase,price_date\n"
+                     "h100_sxm,1,0.5,our rack,on_demand,2026-11-01\n", encoding="utf-8")
+    assert main(["plan", str(small), "--prices", str(table), "--json"]) == 0
+    ours, listed = json.loads(capsys.readouterr().out), json.loads(plan_file.read_text(encoding="utf-8"))
+    rental = ours["plans"][0]["money"]["rental"]
+    assert rental["price"]["provider"] == "our rack"
+    assert rental["usd_per_h"] == pytest.approx(0.5 * ours["plans"][0]["replicas"])
+    assert ours["inputs"]["prices_sha256"] != listed["inputs"]["prices_sha256"]
+    table.write_text("gpu,gpu_count\n", encoding="utf-8")
+    assert main(["plan", str(small), "--prices", str(table)]) == 2
+    assert "ours.csv:1" in capsys.readouterr().err
+
+
 def test_schema_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["schema", "plan"]) == 0
     assert json.loads(capsys.readouterr().out) == json.loads(json.dumps(plan_schema()))
