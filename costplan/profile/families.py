@@ -27,6 +27,9 @@ FAMILIES: dict[str, Family] = {f.name: f for f in (
     # batch sequences of q_len new tokens, each after kv_len - q_len cached ones
     Family("attn_prefill", ("batch", "q_len", "kv_len", *_ATTN), ("dtype", "kv_dtype", "kernel")),
     Family("attn_decode", ("batch", "kv_len", *_ATTN, "num_splits"), ("dtype", "kv_dtype", "kernel")),
+    # any batch, ragged or mixed: ``lengths`` spells out its sequences (profile/lengths.py)
+    Family("attn_ragged", ("batch", "q_tokens", "kv_tokens", "max_kv_len", *_ATTN, "num_splits"),
+           ("lengths", "dtype", "kv_dtype", "kernel")),
     Family("mla_prefill", ("batch", "q_len", "kv_len", "num_heads"), ("dtype", "kv_dtype", "kernel")),
     Family("mla_decode", ("batch", "kv_len", "num_heads"), ("dtype", "kv_dtype", "kernel")),
     # whole MLA blocks: projections, RoPE and attention together; gemm_dtype is that of the projections

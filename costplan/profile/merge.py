@@ -17,6 +17,7 @@ SWEEPS: dict[str, tuple[str, ...]] = {
     "collective": ("message_bytes",), "linear_attention": ("batch", "seq_len"),
     **dict.fromkeys(("attn_prefill", "mla_prefill", "mla_module_prefill", "dsa_module_prefill"),
                     ("batch", "kv_len", "q_len")),
+    "attn_ragged": ("batch", "kv_tokens"),
     **dict.fromkeys(("attn_decode", "mla_decode", "mla_module_decode", "dsa_module_decode"), ("batch", "kv_len")),
 }
 

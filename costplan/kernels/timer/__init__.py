@@ -1,0 +1,1 @@
+"""The measuring protocol: clocks, regimes, when a median has settled."""
