@@ -12,7 +12,7 @@ from statistics import NormalDist
 
 from costplan.core.evidence import Z50, Z90, Evidence, worst
 from costplan.perf.latency import KernelLatencyModel, StepTime
-from costplan.perf.overhead import residual_log_sd
+from costplan.perf.residual import residual
 from costplan.plan.fleet import Draft, Sizer
 from costplan.plan.outcome import Outcome
 from costplan.workload.workload import Metric, SloTarget
@@ -50,8 +50,8 @@ def errors(model: KernelLatencyModel, run: Outcome) -> Errors:
     shares = {e: first * prefill.shares.get(e, 0.0) + (1 - first) * decode.shares.get(e, 0.0)
               for e in {*decode.shares, *prefill.shares}}
     kernels = math.hypot((1 - first) * decode.log_sd, first * prefill.log_sd)
-    step = math.hypot(kernels, residual_log_sd("output_tok_s", evidence))
-    whole = math.hypot(prefill.log_sd, residual_log_sd("ttft", prefill.evidence))
+    step = math.hypot(kernels, residual("output_tok_s", evidence).log_sd)
+    whole = math.hypot(prefill.log_sd, residual("ttft", prefill.evidence).log_sd)
     return Errors(step, math.sqrt(max(0.0, whole * whole - step * step)), evidence, shares, decode, prefill)
 
 
