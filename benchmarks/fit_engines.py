@@ -120,7 +120,8 @@ def main(tune: str, output: str, *options: str) -> None:
         out.writerow(("id", "held_out", "metric", "log_error", "kernel_sd", "load", "evidence"))
         for how, group in HELD.items():
             own = records(items, held_out(items, design, theta, (a, r), group), how)
-            out.writerows((e.id, how, e.metric, f"{e.error:.5f}", f"{e.kernel_sd:.5f}", e.load, e.evidence) for e in own)
+            out.writerows((e.id, how, e.metric, f"{e.error:.5f}", f"{e.kernel_sd:.5f}", e.load, e.evidence)
+                          for e in own)
             for metric in METRICS:
                 errors = np.array([abs(math.expm1(e.error)) for e in own if e.metric == metric])
                 print(f"{how:6s} {metric:13s} n {len(errors):5d} median {np.median(errors):6.1%} "
