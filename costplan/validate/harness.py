@@ -43,7 +43,7 @@ class Harness:
 
     def max_num_batched_tokens(self, isl: float, osl: float) -> int | None:
         """Token budget of a step for mean lengths ``isl`` and ``osl``."""
-        rule = self.facts.get("max_num_batched_tokens")
+        rule: dict[str, float] | None = self.facts.get("max_num_batched_tokens")
         if rule is None:
             return None
         if "tokens" in rule:
