@@ -133,9 +133,10 @@ def find_profile(gpu: str, engine: str, *, folders: Sequence[Path] | None = None
     return None
 
 
-def write_profile(folder: Path, manifest: Manifest, tables: Iterable[Table]) -> Profile:
+def write_profile(folder: Path, manifest: Manifest, tables: Iterable[Table],
+                  beside: Mapping[str, bytes] | None = None) -> Profile:
     """Write a new profile folder whole or not at all. ``manifest.tables`` gives the provenance of each table;
-    file names, row counts, checksums and vocabularies are filled in here."""
+    file names, row counts, checksums and vocabularies are filled in here. ``beside``: further files by name."""
     entries: dict[str, TableEntry] = {}
     with new_folder(folder) as tmp:
         for table in sorted(tables, key=lambda t: t.family):
@@ -148,6 +149,8 @@ def write_profile(folder: Path, manifest: Manifest, tables: Iterable[Table]) -> 
             decode(table.family, data, rows=len(table), vocab=entry.vocab, where=entry.file)
             write_bytes(tmp / entry.file, data)
             entries[table.family] = entry
+        for name, content in (beside or {}).items():
+            write_bytes(tmp / name, content)
         text = manifests.dump(replace(manifest, tables=entries))
         write_bytes(tmp / manifests.FILE_NAME, text.encode())
         manifests.read(tmp / manifests.FILE_NAME)
