@@ -1,0 +1,105 @@
+"""Shapes that are measured but never fitted: random draws of the demand, and how far predictions miss them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from costplan.campaign.device import Device
+from costplan.campaign.estimate import case_s
+from costplan.campaign.fit import Fit, fit
+from costplan.campaign.kernel import Kernel
+from costplan.campaign.results import Measured, Row
+from costplan.campaign.shapes import Demand
+from costplan.campaign.stand_in import affordable, stand_in
+from costplan.core.rng import stream
+from costplan.profile.case import Case
+
+
+@dataclass(frozen=True, slots=True)
+class Miss:
+    """One held-out case: measured and predicted seconds, and its weight in the demand."""
+
+    case: Case
+    measured_s: float
+    predicted_s: float
+
+    @property
+    def error(self) -> float:
+        """Relative error of the prediction."""
+        return abs(self.predicted_s / self.measured_s - 1.0)
+
+
+@dataclass(frozen=True, slots=True)
+class HeldOut:
+    """Relative errors on held-out cases: median and 90th percentile, by family and in all; ``step_error`` is that of
+    the demand-weighted time. None where nothing was held out."""
+
+    cases: int
+    median: float | None
+    p90: float | None
+    step_error: float | None
+    by_family: tuple[tuple[str, int, float, float], ...]
+    misses: tuple[Miss, ...]
+
+
+def draw(demand: Demand, device: Device, *, n: int, seed: int, max_case_s: float, without: Collection[Case],
+         budget_s: float = math.inf) -> list[Case]:
+    """``n`` different cases drawn as often as they take time, first one of each family, none of ``without``."""
+    points = demand.points
+    cases = [stand_in(p.kernel, device, max_case_s).case(p.at) for p in points]
+    able = [i for i, c in enumerate(cases) if c not in without and affordable(c, device, max_case_s)]
+    if not able:
+        return []
+    rng = stream(seed, "campaign.heldout")
+    weights = [points[i].weight for i in able]
+    order = sorted(range(len(able)), key=lambda j: rng.exponential() / max(weights[j], 1e-300))
+    chosen: dict[Case, None] = {}
+    spent = 0.0
+    firsts = {points[able[j]].kernel.family: j for j in reversed(order)}
+    for j in (*firsts.values(), *order):
+        case = cases[able[j]]
+        seconds = case_s(case, device)
+        if case not in chosen and len(chosen) < n and spent + seconds <= budget_s:
+            chosen[case] = None
+            spent += seconds
+    return list(chosen)
+
+
+def judge(results: Sequence[Row], held_out: Collection[Case], device: Device) -> HeldOut:
+    """Predictions from everything else that was measured, against the held-out rows."""
+    kept = frozenset(held_out)
+    measured = Measured.of(results, kept)
+    truth = Measured.of(r for r in results if r.case in kept)
+    fits: dict[Kernel, Fit] = {k: fit(k, measured.at(k), device) for k in truth.points}
+    misses = []
+    for kernel, points in truth.points.items():
+        if fits[kernel].timed.grid is None:
+            continue
+        misses += [Miss(kernel.case(at), s, fits[kernel].timed.seconds(at)) for at, s in points.items()]
+    return summarise(misses)
+
+
+def summarise(misses: Sequence[Miss]) -> HeldOut:
+    """Median and p90 of the errors, by family."""
+    if not misses:
+        return HeldOut(0, None, None, None, (), ())
+    families: dict[str, list[float]] = {}
+    for m in misses:
+        families.setdefault(m.case.family, []).append(m.error)
+    errors = [m.error for m in misses]
+    # cases are drawn as often as they take time: the mean of the ratios is the ratio of step times
+    step = abs(sum(m.predicted_s / m.measured_s for m in misses) / len(misses) - 1.0)
+    rows = tuple((f, len(e), quantile(e, 0.5), quantile(e, 0.9)) for f, e in sorted(families.items()))
+    return HeldOut(len(misses), quantile(errors, 0.5), quantile(errors, 0.9), step, rows, tuple(misses))
+
+
+def quantile(values: Sequence[float], fraction: float) -> float:
+    """Linear interpolation between order statistics."""
+    order = sorted(values)
+    place = fraction * (len(order) - 1)
+    low = math.floor(place)
+    high = min(low + 1, len(order) - 1)
+    return order[low] + (order[high] - order[low]) * (place - low)
+
