@@ -59,6 +59,19 @@ class Chooser(Protocol):
         """What to add after these results; nothing where enough is known."""
         ...
 
+    def skips(self, results: Sequence[Result]) -> Any:
+        """What need not be measured, for `wants`."""
+        ...
+
+    def wants(self, case: Case, backend: str, skips: Any) -> bool:
+        """Whether a backend should measure a case."""
+        ...
+
+    @property
+    def why(self) -> str:
+        """Why `more` had nothing to add, in words."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Progress:
@@ -73,13 +86,15 @@ class Progress:
 
 
 class Session:
-    """Runs a chooser's cases on all backends that take them; everything goes through the journal."""
+    """Runs a chooser's cases on all backends that take them; everything goes through the journal.
 
-    def __init__(self, settings: Settings, chooser: Chooser, journal: Journal, ask: Ask, run_id: str,
+    `open` finds out what can be measured here, `run` measures.
+    """
+
+    def __init__(self, settings: Settings, journal: Journal, ask: Ask, run_id: str,
                  watch: Callable[[Progress], None] = lambda _: None,
                  clock: Callable[[], float] = time.monotonic) -> None:
         self.settings = settings
-        self.chooser = chooser
         self.journal = journal
         self.ask = ask
         self.run_id = run_id
@@ -93,6 +108,7 @@ class Session:
         self._spent_s = sum(float(e.get("spent_s", 0.0)) for e in journal.entries)
         self._since_sentinel = 0
         self._planned = 0
+        self._usable: list[Backend] = []
 
     # -- what is known ------------------------------------------------------------------------------------------
 
@@ -110,27 +126,37 @@ class Session:
 
     # -- the run ------------------------------------------------------------------------------------------------
 
-    def run(self) -> str:
+    def open(self) -> dict[str, Any]:
+        """Probe the backends and measure the device's limits (see `Ceilings`), unless the journal has them."""
+        self._usable = self._probe()
+        self._measure_ceilings()
+        found: dict[str, Any] = next(e["ceilings"] for e in self.journal.entries if "ceilings" in e)
+        return found
+
+    @property
+    def usable(self) -> tuple[Backend, ...]:
+        """Backends that can run here; known after `open`."""
+        return tuple(self._usable)
+
+    def run(self, chooser: Chooser) -> str:
         """Measure until nothing is left or the budget is spent; says in words why it ended."""
-        usable = self._usable()
-        self._ceilings(usable)
         first_pass_s = self.settings.budget_s * self.settings.pass_share
-        cases = list(self.chooser.first())
-        ended = self._measure_all(cases, usable, 1, first_pass_s)
-        while ended:
-            added = [c for c in self.chooser.more(self.results(), first_pass_s - self._spent_s) if c not in cases]
+        cases = list(chooser.first())
+        whole = self._pass(cases, 1, first_pass_s, chooser)
+        while whole:
+            added = [c for c in chooser.more(self.results(), first_pass_s - self._spent_s) if c not in cases]
             if not added:
                 break
             cases += added
-            ended = self._measure_all(added, usable, 1, first_pass_s)
+            whole = self._pass(added, 1, first_pass_s, chooser)
         known = list(dict.fromkeys(c for c, _ in self._measured()))
-        again = self._measure_all(known, usable, 2, self.settings.budget_s)
-        self._sentinel(usable)
-        if ended and again:
-            return "everything that the plan needs was measured twice"
-        return "the budget is spent" if not again else "everything was measured twice within the budget"
+        twice = self._pass(known, 2, self.settings.budget_s, chooser)
+        self._sentinel()
+        if not twice:
+            return "the budget is spent"
+        return chooser.why if whole else "the first pass used its share of the budget; all of it was measured twice"
 
-    def _usable(self) -> list[Backend]:
+    def _probe(self) -> list[Backend]:
         """Backends of this device that can run, each answer in the journal."""
         known = {e["backend"]: e for e in self.journal.entries if "availability" in e}
         out = []
@@ -147,39 +173,39 @@ class Session:
             raise InputError("no kernel backend is usable here", hint="; ".join(reasons[:3]) or "run `costplan doctor`")
         return out
 
-    def _ceilings(self, usable: Sequence[Backend]) -> None:
+    def _measure_ceilings(self) -> None:
         if any("ceilings" in e for e in self.journal.entries):
-            self._sentinel(usable)
+            self._sentinel()
             return
         began = self.clock()
-        reply = self.ask(usable[0].domain, {"op": "ceilings", "limits": self.settings.limits},
+        reply = self.ask(self._usable[0].domain, {"op": "ceilings", "limits": self.settings.limits},
                          4 * self.settings.case_timeout_s)
         if "ceilings" not in reply:
             raise InputError(f"the limits of this device cannot be measured: {reply.get('failed')}",
                              hint="run `costplan doctor`")
         self._add({**reply, "spent_s": round(self.clock() - began, 4)})
-        self._sentinel(usable)
+        self._sentinel()
 
-    def _measure_all(self, cases: Sequence[Case], usable: Sequence[Backend], pass_: int, until_s: float) -> bool:
-        """One pass; False where the budget ended it."""
-        todo = list(self._pairs(cases, usable, pass_))
+    def _pass(self, cases: Sequence[Case], pass_: int, until_s: float, chooser: Chooser) -> bool:
+        """One pass over ``cases``; False where the budget ended it."""
+        todo = list(self._pairs(cases, pass_, chooser))
         self._planned = len(self._done) + len(todo)
         for case, b in todo:
             if self._spent_s >= until_s:
                 return False
             self._one(case, b, pass_)
             if self._since_sentinel >= self.settings.sentinel_every:
-                self._sentinel(usable)
+                self._sentinel()
         return True
 
-    def _pairs(self, cases: Sequence[Case], usable: Sequence[Backend], pass_: int) -> Iterator[tuple[Case, Backend]]:
+    def _pairs(self, cases: Sequence[Case], pass_: int, chooser: Chooser) -> Iterator[tuple[Case, Backend]]:
         """What is left of this pass, in random order within blocks of equal worth; unsupported pairs are recorded.
         The second pass repeats what the first has measured."""
         rng = stream(self.settings.seed, f"profile.order.{pass_}")
         size = _BLOCK if pass_ == 1 else max(1, len(cases))
-        before = set(self._measured())
+        before, skips = set(self._measured()), chooser.skips(self.results())
         for start in range(0, len(cases), size):
-            pairs = [(c, b) for c in cases[start:start + size] for b in usable if c.family in b.families]
+            pairs = [(c, b) for c in cases[start:start + size] for b in self._usable if c.family in b.families]
             for i in rng.permutation(len(pairs)).tolist():
                 case, b = pairs[i]
                 if pass_ == 2 and (case, b.name) not in before:
@@ -187,6 +213,8 @@ class Session:
                 reason = b.supports(case)
                 if reason is not None:
                     self._unsupported(case, b, reason)
+                elif not chooser.wants(case, b.name, skips):
+                    self._unsupported(case, b, "slower than another kernel at every size tried before")
                 elif (case.key, b.name, pass_) not in self._done:
                     yield case, b
 
@@ -219,8 +247,8 @@ class Session:
         self._add({**entry, "spent_s": round(self.clock() - began, 4)})
         self._since_sentinel += 1
 
-    def _sentinel(self, usable: Sequence[Backend]) -> None:
-        b = next((b for b in usable if b.supports(SENTINEL) is None), None)
+    def _sentinel(self) -> None:
+        b = next((b for b in self._usable if b.supports(SENTINEL) is None), None)
         self._since_sentinel = 0
         if b is None:
             return

@@ -19,7 +19,8 @@ NAMES = ("torch-cpu-gemm", "torch-cpu-sdpa", "torch-cpu-paged")
 class FixedCases:
     """The same cases in every run; `later` are asked for once the first are measured."""
 
-    def __init__(self, first: Sequence[Case], later: Sequence[Case] = ()) -> None:
+    def __init__(self, first: Sequence[Case], later: Sequence[Case] = (), slow: frozenset[str] = frozenset()) -> None:
+        self.slow = slow
         self._first, self._later = list(first), list(later)
         self.seen: list[int] = []
 
@@ -29,6 +30,14 @@ class FixedCases:
     def more(self, results: Sequence[Result], budget_left_s: float) -> Sequence[Case]:
         self.seen.append(len(results))
         return [c for c in self._later if c not in {r.case for r in results}]
+
+    why = "enough"
+
+    def skips(self, results: Sequence[Result]) -> frozenset[str]:
+        return self.slow
+
+    def wants(self, case: Case, backend: str, skips: frozenset[str]) -> bool:
+        return backend not in skips
 
 
 class Answers:

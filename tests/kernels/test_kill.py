@@ -21,11 +21,11 @@ MANY = [Case.of("gemm", m=m, n=512, k=512, dtype="bf16") for m in range(1, 61)]
 SCRIPT = """
 import sys
 from pathlib import Path
-from tests.kernels.test_session import DEVICE, Answers, FixedCases, profile, session
+from tests.kernels.test_session import Answers, FixedCases, measured, profile, session
 from tests.kernels.test_kill import MANY
 folder = Path(sys.argv[1])
-s = session(folder / "run", Answers(pause_s=0.04), FixedCases(MANY[:20], MANY[20:]), run=sys.argv[2])
-s.run()
+s = session(folder / "run", Answers(pause_s=0.04), run=sys.argv[2])
+measured(s, FixedCases(MANY[:20], MANY[20:]))
 profile(folder / "out", s)
 """
 
