@@ -113,16 +113,8 @@ class Session:
     # -- what is known ------------------------------------------------------------------------------------------
 
     def results(self) -> list[Result]:
-        """Measured cases so far, one per case and kernel, in the order of measuring."""
-        out: dict[tuple[str, str], Result] = {}
-        for e in self.journal.entries:
-            if "regimes" not in e or e.get("sentinel"):
-                continue
-            steady = e["regimes"][0]
-            case = Case.from_json(e["case"])
-            out.setdefault((case.key, e["kernel"]),
-                           Result(case, e["backend"], e["kernel"], steady["median_s"], _spread(steady["samples_ns"])))
-        return list(out.values())
+        """Measured cases so far, see `results_of`."""
+        return results_of(self.journal.entries)
 
     # -- the run ------------------------------------------------------------------------------------------------
 
@@ -277,6 +269,18 @@ class Session:
             self._done.add(_mark(entry))
         self.watch(Progress(len(self._done), max(self._planned, len(self._done)), self._spent_s,
                             self.settings.budget_s, f"pass {entry['pass']}" if entry.get("pass", 0) > 0 else "", whole))
+
+
+def results_of(entries: Iterable[Mapping[str, Any]]) -> list[Result]:
+    """Measured cases, one per case and kernel, in the order of measuring; sentinels are none."""
+    out: dict[tuple[str, str], Result] = {}
+    for e in entries:
+        if "regimes" not in e or e.get("sentinel"):
+            continue
+        steady, case = e["regimes"][0], Case.from_json(e["case"])
+        out.setdefault((case.key, e["kernel"]),
+                       Result(case, e["backend"], e["kernel"], steady["median_s"], _spread(steady["samples_ns"])))
+    return list(out.values())
 
 
 def _mark(entry: Mapping[str, Any]) -> tuple[str, str, int]:
