@@ -22,6 +22,9 @@ Array = NDArray[np.float64]
 MIN_LOG_SD = 0.01
 """Floor of the relative error: repeated kernel timings on one machine differ by about 1 %."""
 
+LEAST_WORK_OCTAVES = 5.0
+"""Below the measured range a kernel does less work than one that was measured, at most so many doublings' doubt."""
+
 
 @dataclass(frozen=True, slots=True)
 class Reading:
@@ -105,7 +108,7 @@ class Grid:
 def _bracket(x: float, axis: list[float]) -> tuple[int, float, float]:
     """Cell index, weight of the upper neighbour, and distance outside in doublings, along one log axis."""
     if x <= axis[0]:
-        return 0, 0.0, (axis[0] - x) / math.log(2)
+        return 0, 0.0, min(LEAST_WORK_OCTAVES, (axis[0] - x) / math.log(2))
     if x >= axis[-1]:
         return len(axis) - 1, 0.0, (x - axis[-1]) / math.log(2)
     i = bisect.bisect_right(axis, x) - 1
