@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -11,8 +13,9 @@ from costplan.core.evidence import Evidence
 from costplan.perf import roofline
 from costplan.perf.attention_rows import at_page, without_spare_splits
 from costplan.perf.engine_kernels import engine_rows
+from costplan.perf.grid import SD_PER_EXTRAPOLATED_OCTAVE, Grid, Reading
 from costplan.perf.kernel_source import OWN, KernelSource, Trust, WorkAt, baseline, measured, nearest, peak
-from costplan.perf.timed import TimedKernel
+from costplan.perf.timed import MAX_OCTAVES, TimedKernel
 from costplan.profile.table import Table
 
 PREFILL_EFFICIENCY = 0.55
@@ -66,7 +69,8 @@ def attention(src: KernelSource, shape: AttentionShape, *, prefill: bool) -> Tim
             return kernel
     base = baseline(work_of(near, prefill=prefill), src.measured_on, peak(src.measured_on, "bf16"))
     coords = ("batch", "q_len" if prefill else "kv_len")
-    return measured(kernel, rows, coords, base, trust)
+    timed = measured(kernel, rows, coords, base, trust)
+    return _many_prompts(timed) if prefill and own else timed
 
 
 def chunk_attention(src: KernelSource, shape: AttentionShape) -> TimedKernel | None:
@@ -84,7 +88,33 @@ def chunk_attention(src: KernelSource, shape: AttentionShape) -> TimedKernel | N
         return None
     kernel = src.kernel("attn_prefill", _chunk_work(shape), peak(src.target, "bf16"), PREFILL_EFFICIENCY)
     base = baseline(_chunk_work(near), src.measured_on, peak(src.measured_on, "bf16"))
-    return measured(kernel, rows, ("batch", "q_len", "kv_len"), base, trust)
+    return _many_prompts(measured(kernel, rows, ("batch", "q_len", "kv_len"), base, trust))
+
+
+@dataclass(frozen=True, slots=True)
+class ManyPrompts:
+    """A grid of prompts that answers for any number of them in a step: many are short ones, and a profile of one's own
+    holds few. The efficiency of the largest batch stands in, with doubt as for five doublings at most."""
+
+    grid: Grid
+
+    def read(self, point: Sequence[float]) -> Reading:
+        known = self.grid.read((self._batch(point), *point[1:]))
+        octaves = min(MAX_OCTAVES, math.log2(point[0] / self._batch(point)))
+        if octaves < 1e-9:
+            return known
+        return Reading(known.log_ratio, math.hypot(known.log_sd, SD_PER_EXTRAPOLATED_OCTAVE * octaves),
+                       Evidence.EXTRAPOLATED, max(octaves, known.octaves))
+
+    def value(self, point: Sequence[float]) -> tuple[float, float]:
+        return self.grid.value((self._batch(point), *point[1:]))
+
+    def _batch(self, point: Sequence[float]) -> float:
+        return min(point[0], float(self.grid.axes[0][-1]))
+
+
+def _many_prompts(kernel: TimedKernel) -> TimedKernel:
+    return replace(kernel, grid=ManyPrompts(kernel.grid)) if isinstance(kernel.grid, Grid) else kernel
 
 
 def work_of(s: AttentionShape, *, prefill: bool) -> WorkAt:

@@ -12,7 +12,8 @@ import math
 import numpy as np
 
 from costplan.catalog.gpu_spec import GpuSpec
-from costplan.perf.kernel_source import OTHER_FORMAT_SD, KernelSource
+from costplan.perf.grid import Grid
+from costplan.perf.kernel_source import OTHER_FORMAT_SD, KernelSource, Trust
 from costplan.perf.roofline import Work
 from costplan.perf.timed import LAUNCH_S, Baseline, FixedGrid, TimedKernel, grid_from
 from costplan.profile.table import Table
@@ -52,6 +53,7 @@ def elementwise(src: KernelSource, name: str, bytes_per_token: float, parts: Par
 
 
 def _stream(gpu: GpuSpec, bytes_per_token: float) -> Baseline:
+    """Seconds at HBM speed; a captured element-wise kernel starts a little faster than a GEMM."""
     bandwidth = gpu.mem_bandwidth_bytes_per_s
     return lambda p: p[0] * bytes_per_token / bandwidth + LAUNCH_S * 0.8
 
@@ -64,17 +66,22 @@ def _measured(src: KernelSource, part: str, width: int) -> TimedKernel | None:
     for rank, op in enumerate(MEASURED_OPS[part]):
         for source in src.own():
             rows = _rows(source.table("elementwise"), op)
-            if rows is None:
-                continue
-            bandwidth = src.measured_on.mem_bandwidth_bytes_per_s
-            each = BYTES_PER_ELEMENT[op]
-            grid = grid_from(rows, ("m", "k"), lambda p, each=each: p[0] * p[1] * each / bandwidth + LAUNCH_S * 0.8)
-            per_token = width * BYTES_PER_ELEMENT[MEASURED_OPS[part][0]]
-            trust = src.trust_in(0).weakened(OTHER_FORMAT_SD if rank else 0.0)
-            return TimedKernel(part, FixedGrid(grid, (float(width),)), _stream(src.target, per_token),
-                               transfer_sd=trust.log_sd, weakest=trust.evidence,
-                               work=lambda p: Work(0.0, p[0] * per_token))
+            if rows is not None:
+                trust = src.trust_in(0).weakened(OTHER_FORMAT_SD if rank else 0.0)
+                return _timed(src, part, width, _grid(rows, src.measured_on, BYTES_PER_ELEMENT[op]), trust)
     return None
+
+
+def _grid(rows: Table, gpu: GpuSpec, bytes_per_element: float) -> Grid:
+    """Time over a stream of each row's elements."""
+    stream = _stream(gpu, bytes_per_element)
+    return grid_from(rows, ("m", "k"), lambda p: stream((p[0] * p[1],)))
+
+
+def _timed(src: KernelSource, part: str, width: int, grid: Grid, trust: Trust) -> TimedKernel:
+    per_token = width * BYTES_PER_ELEMENT[MEASURED_OPS[part][0]]
+    return TimedKernel(part, FixedGrid(grid, (float(width),)), _stream(src.target, per_token),
+                       transfer_sd=trust.log_sd, weakest=trust.evidence, work=lambda p: Work(0.0, p[0] * per_token))
 
 
 def _rows(table: Table | None, op: str) -> Table | None:

@@ -241,7 +241,8 @@ class StepBuilder:
         hidden = self.spec.hidden_size
         width = max(1.0, inter / tp)
         self._gemm("gate_up_proj" if gated else "up_proj", width * (2 if gated else 1), hidden, part, count)
-        self._elementwise("act_mul", width * 2.0 * (3 if gated else 2), count, **({"act_mul": width} if gated else {}))
+        self._elementwise("act_mul", width * 2.0 * (3 if gated else 2), count,
+                          act_mul=width if gated else 0)
         self._gemm("down_proj", hidden, width, part, count)
 
     def _moe(self, m: MoeMlp, count: float) -> None:
