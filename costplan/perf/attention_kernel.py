@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from costplan.core.dtypes import dtype
 from costplan.core.evidence import Evidence
 from costplan.perf import roofline
-from costplan.perf.kernel_source import KernelSource, WorkAt, baseline, measured, nearest, peak
-from costplan.perf.timed import TimedKernel
+from costplan.perf.attention_rows import at_page, without_spare_splits
+from costplan.perf.engine_kernels import engine_rows
+from costplan.perf.grid import SD_PER_EXTRAPOLATED_OCTAVE, Grid, Reading
+from costplan.perf.kernel_source import OWN, KernelSource, Trust, WorkAt, baseline, measured, nearest, peak
+from costplan.perf.timed import MAX_OCTAVES, TimedKernel
 from costplan.profile.table import Table
 
 PREFILL_EFFICIENCY = 0.55
@@ -23,13 +28,14 @@ SD_PER_OCTAVE = 0.05
 
 @dataclass(frozen=True, slots=True)
 class AttentionShape:
-    """Attention of one layer on one rank; ``window`` 0 is full attention."""
+    """Attention of one layer on one rank; ``window`` 0 is full attention, ``page_size`` 0 any page of the KV cache."""
 
     num_heads: int
     num_kv_heads: int
     head_dim: int
     kv_dtype: str
     window: int = 0
+    page_size: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,26 +51,101 @@ class MlaShape:
 
 
 def attention(src: KernelSource, shape: AttentionShape, *, prefill: bool) -> TimedKernel:
-    """Free coordinates: ``(batch, q_len)`` of prompts without cached context, or ``(batch, kv_len)`` in decode."""
+    """Free coordinates: ``(batch, q_len)`` of prompts without cached context, or ``(batch, kv_len)`` in decode.
+
+    Of rows that `costplan profile` measured those of the engine's kernel and page size answer (`attention_rows`), and
+    uneven lengths slow it down as measured (`ragged`).
+    """
     family = "attn_prefill" if prefill else "attn_decode"
-
-    def work_of(s: AttentionShape) -> WorkAt:
-        kv_bytes = dtype(shape.kv_dtype).bytes
-        if prefill:
-            return lambda p: roofline.attn_prefill(p[0], p[1], p[1], s.num_heads, s.num_kv_heads, s.head_dim,
-                                                   kv_bytes, s.window)
-        return lambda p: roofline.attn_decode(p[0], p[1], s.num_heads, s.num_kv_heads, s.head_dim, kv_bytes, s.window)
-
-    kernel = src.kernel(family, work_of(shape), peak(src.target, "bf16"),
+    kernel = src.kernel(family, work_of(shape, prefill=prefill), peak(src.target, "bf16"),
                         PREFILL_EFFICIENCY if prefill else DECODE_EFFICIENCY)
+    found = _rows(src, shape, family)
+    if found is None:
+        return kernel
+    rows, near, trust, own = found
+    if prefill and own:
+        rows = rows.take(np.asarray(rows.columns["kv_len"]) == np.asarray(rows.columns["q_len"]))
+        if not len(rows):
+            return kernel
+    base = baseline(work_of(near, prefill=prefill), src.measured_on, peak(src.measured_on, "bf16"))
+    coords = ("batch", "q_len" if prefill else "kv_len")
+    timed = measured(kernel, rows, coords, base, trust)
+    return _many_prompts(timed) if prefill and own else timed
+
+
+def chunk_attention(src: KernelSource, shape: AttentionShape) -> TimedKernel | None:
+    """Prompts after a cached context; free coordinates: ``(batch, q_len, kv_len)``.
+
+    None where the table that answers for prefill holds no row with ``kv_len > q_len``: then `ops.equal_square` maps a
+    chunk to a fresh prompt with as many query-key pairs.
+    """
+    found = _rows(src, shape, "attn_prefill")
+    if found is None:
+        return None
+    rows, near, trust, own = found
+    chunks = np.asarray(rows.columns["kv_len"]) > np.asarray(rows.columns["q_len"])
+    if not own or not chunks.any():
+        return None
+    kernel = src.kernel("attn_prefill", _chunk_work(shape), peak(src.target, "bf16"), PREFILL_EFFICIENCY)
+    base = baseline(_chunk_work(near), src.measured_on, peak(src.measured_on, "bf16"))
+    return _many_prompts(measured(kernel, rows, ("batch", "q_len", "kv_len"), base, trust))
+
+
+@dataclass(frozen=True, slots=True)
+class ManyPrompts:
+    """A grid of prompts that answers for any number of them in a step: many are short ones, and a profile of one's own
+    holds few. The efficiency of the largest batch stands in, with doubt as for five doublings at most."""
+
+    grid: Grid
+
+    def read(self, point: Sequence[float]) -> Reading:
+        known = self.grid.read((self._batch(point), *point[1:]))
+        octaves = min(MAX_OCTAVES, math.log2(point[0] / self._batch(point)))
+        if octaves < 1e-9:
+            return known
+        return Reading(known.log_ratio, math.hypot(known.log_sd, SD_PER_EXTRAPOLATED_OCTAVE * octaves),
+                       Evidence.EXTRAPOLATED, max(octaves, known.octaves))
+
+    def value(self, point: Sequence[float]) -> tuple[float, float]:
+        return self.grid.value((self._batch(point), *point[1:]))
+
+    def _batch(self, point: Sequence[float]) -> float:
+        return min(point[0], float(self.grid.axes[0][-1]))
+
+
+def _many_prompts(kernel: TimedKernel) -> TimedKernel:
+    return replace(kernel, grid=ManyPrompts(kernel.grid)) if isinstance(kernel.grid, Grid) else kernel
+
+
+def work_of(s: AttentionShape, *, prefill: bool) -> WorkAt:
+    """FLOPs and bytes at the coordinates of `attention`."""
+    kv_bytes = dtype(s.kv_dtype).bytes
+    if prefill:
+        return lambda p: roofline.attn_prefill(p[0], p[1], p[1], s.num_heads, s.num_kv_heads, s.head_dim, kv_bytes,
+                                               s.window)
+    return lambda p: roofline.attn_decode(p[0], p[1], s.num_heads, s.num_kv_heads, s.head_dim, kv_bytes, s.window)
+
+
+def _chunk_work(s: AttentionShape) -> WorkAt:
+    """The same at ``(batch, q_len, kv_len)``; the corners of a grid where ``kv_len < q_len`` count as equal."""
+    kv_bytes = dtype(s.kv_dtype).bytes
+    return lambda p: roofline.attn_prefill(p[0], p[1], max(p[1], p[2]), s.num_heads, s.num_kv_heads, s.head_dim,
+                                           kv_bytes, s.window)
+
+
+def _rows(src: KernelSource, shape: AttentionShape, family: str) -> tuple[Table, AttentionShape, Trust, bool] | None:
+    """Rows that answer for ``shape``, the head shape they were measured with, how far they can be trusted, and
+    whether `costplan profile` measured them."""
     picked = src.select(family, "kv_dtype", dict.fromkeys((shape.kv_dtype, "bf16")))  # type: ignore[arg-type]
     if picked is None:
-        return kernel
+        return None
     rows, near, octaves = nearest_heads(picked.rows, shape)
-    base = baseline(work_of(near), src.measured_on, peak(src.measured_on, "bf16"))
     evidence = Evidence.INTERPOLATED if octaves <= 1 else Evidence.EXTRAPOLATED
-    coords = ("batch", "q_len" if prefill else "kv_len")
-    return measured(kernel, rows, coords, base, picked.trust.weakened(SD_PER_OCTAVE * octaves, evidence))
+    trust = picked.trust.weakened(SD_PER_OCTAVE * octaves, evidence)
+    if picked.source.engine != OWN:
+        return rows, near, trust, False
+    paged = at_page(without_spare_splits(engine_rows(rows, src.prefixes)), shape.page_size)
+    return paged.rows, near, trust.weakened(paged.log_sd), True
 
 
 def mla(src: KernelSource, shape: MlaShape, *, prefill: bool) -> TimedKernel:
@@ -104,5 +185,5 @@ def nearest_heads(rows: Table, s: AttentionShape) -> tuple[Table, AttentionShape
                 + 4.0 * ((shapes[3] > 0) != (s.window > 0)))
     best = int(np.argmin(distance))
     num_heads, num_kv_heads, head_dim, kept = (int(v) for v in shapes[:, best])
-    found = AttentionShape(num_heads, num_kv_heads, head_dim, s.kv_dtype, kept)
+    found = AttentionShape(num_heads, num_kv_heads, head_dim, s.kv_dtype, kept, s.page_size)
     return rows.take((keys == shapes[:, [best]]).all(axis=0)), found, float(distance[best])

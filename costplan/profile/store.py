@@ -119,7 +119,7 @@ def list_profiles(folders: Iterable[Path] | None = None) -> list[Listed]:
 
 def find_profile(gpu: str, engine: str, *, folders: Sequence[Path] | None = None) -> Profile | None:
     """The first profile measured on ``gpu`` with ``engine``; None if there is none. A folder called
-    ``<gpu>-<engine>`` is tried before the others are searched."""
+    ``<gpu>-<engine>`` is tried before the others are searched; those shipped are all called so."""
     bases = search_path() if folders is None else folders
     for base in bases:
         folder = base / f"{gpu}-{engine}"
@@ -127,7 +127,7 @@ def find_profile(gpu: str, engine: str, *, folders: Sequence[Path] | None = None
             found = Profile.load(folder)
             if (found.gpu, found.engine) == (gpu, engine):
                 return found
-    for item in list_profiles(bases):
+    for item in list_profiles(b for b in bases if b != shipped_dir("profiles")):
         if item.manifest and (item.manifest.gpu, item.manifest.engine) == (gpu, engine):
             return Profile(item.folder, item.manifest)
     return None
