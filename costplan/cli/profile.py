@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from costplan.profile.sanity import Peaks
     from costplan.profile.store import Listed, Profile
 
-app = typer.Typer(help="Measure the kernels that a workload needs, on this machine: `costplan profile --workload chat`. "
+app = typer.Typer(help="Measure the kernels that a workload needs: `costplan profile --workload chat --device cpu`. "
                        "Or import, list, show, verify profiles.")
 import_app = typer.Typer(help="Make a profile from somebody else's measurements.", no_args_is_help=True)
 app.add_typer(import_app, name="import")

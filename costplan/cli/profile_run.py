@@ -122,7 +122,7 @@ def _listed(target: Device) -> float | None:
 
 def _finish(folder: Path, journal: Any, wish: Wish, device: dict[str, Any], target: Device, chooser: Campaign, why: str,
             begun: date) -> Any:
-    from costplan.catalog.devices import spec_mapping
+    from costplan.catalog.device_spec import spec_mapping
     from costplan.kernels.finish import finish
 
     summary = chooser.summary(_rows(journal))

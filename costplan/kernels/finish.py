@@ -52,7 +52,7 @@ def finish(folder: Path, entries: Sequence[Entry], *, gpu: str, device: Mapping[
         "tool": "costplan profile", "machine": dict(device), "device_spec": dict(device_spec), "ceilings": ceilings,
         "workload": dict(workload), "runs": sorted({str(e["run"]) for e in entries}), "ended": why,
         "backends": {e["backend"]: e["availability"] for e in entries if "availability" in e},
-        "sentinel": sentinel(entries), "settled": settled(measured),
+        "sentinel": sentinel(entries), "settled": settled(measured), "not_run": _not_run(entries),
         "raw": {"file": RAW_FILE, "sha256": hashlib.sha256(raw).hexdigest(), "bytes": len(raw)}}
     manifest = Manifest(
         name=folder.name, gpu=gpu, engine=ENGINE, device=str(device["name"]),
@@ -102,10 +102,19 @@ def row_figures(steady: Sequence[Entry]) -> tuple[float, float, int]:
 
 
 def _skips(entries: Sequence[Entry], family: str) -> dict[str, int]:
-    """How many pairs of case and kernel were not measured, by backend and reason."""
+    """How many pairs of case and kernel were tried in vain, by backend and reason."""
     found = Counter(f"{e['backend']}: {e['skipped']}" for e in entries
-                    if "skipped" in e and e["case"]["family"] == family)
+                    if "skipped" in e and e["pass"] > 0 and e["case"]["family"] == family)
     return dict(sorted(found.items()))
+
+
+def _not_run(entries: Sequence[Entry]) -> dict[str, dict[str, int]]:
+    """How many cases each backend does not run, or need not, by reason."""
+    out: dict[str, Counter[str]] = {}
+    for e in entries:
+        if "skipped" in e and e["pass"] == 0:
+            out.setdefault(str(e["backend"]), Counter())[str(e["skipped"])] += 1
+    return {b: dict(sorted(c.items())) for b, c in sorted(out.items())}
 
 
 def sentinel(entries: Sequence[Entry]) -> dict[str, Any]:

@@ -87,7 +87,8 @@ def _quality(m: Manifest, summary: Summary) -> list[tuple[str, str]]:
         out.append(("drift", f"the sentinel moved by {percent(drift)} between its extremes" + (
             ": this machine was not quiet" if drift > 0.1 else "")))
     rates = ", ".join(f"{name} {si(v)}FLOP/s" for name, v in limits["flops_per_s"].items())
-    out.append(("limits", f"copy {si(limits['copy_bytes_per_s'])}B/s, read {si(limits['read_bytes_per_s'])}B/s, {rates}"))
+    speeds = f"copy {si(limits['copy_bytes_per_s'])}B/s, read {si(limits['read_bytes_per_s'])}B/s"
+    out.append(("limits", f"{speeds}, {rates}"))
     return out
 
 
@@ -98,4 +99,4 @@ def _skipped(m: Manifest) -> list[tuple[str, str]]:
     if not counted:
         return []
     told = [f"{n} x {why}" for why, n in counted.most_common(_SHOWN_SKIPS)]
-    return [("left out", "; ".join(told))]
+    return [("failed", "; ".join(told))]

@@ -41,7 +41,7 @@ class Limits:
 
 
 GPU = Limits()
-CPU = Limits(min_samples=10, min_time_s=0.05, max_time_s=0.8, warmup_max_s=0.3, target_width=0.02)
+CPU = Limits(min_samples=10, min_time_s=0.05, max_time_s=0.6, warmup_max_s=0.2, target_width=0.02)
 
 
 @dataclass(frozen=True, slots=True)
