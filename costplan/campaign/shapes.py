@@ -21,7 +21,6 @@ BUCKET = 2.0 ** 0.25
 """Sizes within a quarter of an octave are one point."""
 RAGGED_TOKENS = 256
 """Most sequences of a ragged case: its lengths are spelled out in the table."""
-REQUESTS = 160
 _QUANT = {"fp8": "quant_fp8", "fp8_block": "quant_fp8", "mxfp8": "quant_fp8", "int8": "quant_int8"}
 """Op that makes 8-bit activations for weights of a format."""
 
@@ -70,11 +69,12 @@ class Demand:
 
 
 def demand(question: Question, device: Device, *, engine: str = "vllm", page_size: int = 16,
-           tps: Sequence[int] | None = None, only: Iterable[str] | None = None, requests: int = REQUESTS,
+           tps: Sequence[int] | None = None, only: Iterable[str] | None = None, effort: float = 1.0,
            ragged: int = 24) -> Demand:
-    """Demand of the workload's own choices on ``device``. ``only`` keeps some families."""
+    """Demand of the workload's own choices on ``device``. ``only`` keeps some families;
+    ``effort`` scales how many requests are simulated."""
     found = targets(question.spec, device, question.workload.candidates, tps)
-    seen = list(visits(question, device, found, engine=engine, page_size=page_size, requests=requests))
+    seen = list(visits(question, device, found, engine=engine, page_size=page_size, effort=effort))
     return of_visits(seen, question, device, only=only, ragged=ragged)
 
 
