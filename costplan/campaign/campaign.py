@@ -20,7 +20,7 @@ from costplan.plan.question import Question
 from costplan.profile.case import Case
 
 TARGET = 0.03
-FIRST_SHARE = 0.65
+FIRST_SHARE = 0.5
 """Part of the budget for the first grid where it does not fit whole."""
 ROUND_SHARE = 0.04
 """Part of the budget between two looks at the results."""
@@ -96,7 +96,7 @@ class Campaign:
         """
         known = self._asked | {r.case for r in results} | set(self.first())
         measured = Measured.of(results, frozenset(self.held_out))
-        error = plan_error(measured, self.demand, self.device, self.max_case_s)
+        error = plan_error(measured, self.demand, self.device)
         if error <= self.target:
             return self._stop(f"the plan's error of {error:.1%} is below the target of {self.target:.1%}")
         left = self._left_s(known, budget_left_s)
@@ -144,7 +144,7 @@ class Campaign:
         measured = Measured.of(results, kept)
         failed = {r.case for r in results} - {r.case for r in results if r.seconds is not None}
         return Summary(len({r.case for r in results}), len(failed),
-                       plan_error(measured, self.demand, self.device, self.max_case_s),
+                       plan_error(measured, self.demand, self.device),
                        judge(results, self.held_out, self.device, self.sites),
                        tuple(sorted((k.label, b) for k, b in self.skips(results))))
 

@@ -11,7 +11,7 @@ from costplan.campaign.device import Device
 from costplan.campaign.estimate import case_s
 from costplan.campaign.kernel import Kernel, legal
 from costplan.campaign.shapes import Demand, DemandPoint
-from costplan.campaign.stand_in import affordable, stand_in
+from costplan.campaign.stand_in import affordable, source_at
 from costplan.profile.case import Case
 
 PAGES = (0, 1, 16, 32, 64, 128, 256)
@@ -45,10 +45,9 @@ def initial(demand: Demand, device: Device, max_case_s: float) -> list[Wanted]:
     covered: set[object] = set()
     for kernel in demand.kernels:
         points = demand.of(kernel)
-        source = stand_in(kernel, device, max_case_s)
-        cells = _cells(source, points, device, max_case_s)
-        first = _coarse(source, cells, covered)
-        beside = _beside(source, points, demand, device, max_case_s)
+        cells = _cells(kernel, points, device, max_case_s)
+        first = _coarse(kernel, cells, covered)
+        beside = _beside(kernel, points, demand, device, max_case_s)
         for w in (*(replace(c, tier=0) if c.case in first else c for c in cells), *beside):
             _add(found, w)
     for w in _ragged(demand, device, max_case_s):
@@ -97,8 +96,9 @@ def _cells(kernel: Kernel, points: Sequence[DemandPoint], device: Device, max_ca
             weight[at] = weight.get(at, 0.0) + share * p.weight
     out = []
     for at in product(*axes):
-        case = kernel.case(at)
-        if at in weight and affordable(case, device, max_case_s):
+        source = source_at(kernel, at, device, max_case_s) if at in weight else None
+        if source is not None:
+            case = source.case(at)
             out.append(Wanted(case, weight[at], case_s(case, device)))
     edge = EDGE_SHARE * sum(weight.values()) / max(1, len(out))
     return [replace(w, value=w.value + edge) for w in out]

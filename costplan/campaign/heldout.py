@@ -12,7 +12,7 @@ from costplan.campaign.fit import fit
 from costplan.campaign.planner_view import Site, planner_kernels
 from costplan.campaign.results import Measured, Row
 from costplan.campaign.shapes import Demand
-from costplan.campaign.stand_in import affordable, stand_in
+from costplan.campaign.stand_in import source_at
 from costplan.core.errors import OutOfRangeError
 from costplan.core.rng import stream
 from costplan.perf.timed import TimedKernel
@@ -51,8 +51,9 @@ def draw(demand: Demand, device: Device, *, n: int, seed: int, max_case_s: float
          budget_s: float = math.inf) -> list[Case]:
     """``n`` different cases drawn as often as they take time, first one of each family, none of ``without``."""
     points = demand.points
-    cases = [stand_in(p.kernel, device, max_case_s).case(p.at) for p in points]
-    able = [i for i, c in enumerate(cases) if c not in without and affordable(c, device, max_case_s)]
+    sources = [source_at(p.kernel, p.at, device, max_case_s) for p in points]
+    cases = [None if k is None else k.case(p.at) for k, p in zip(sources, points, strict=True)]
+    able = [i for i, c in enumerate(cases) if c is not None and c not in without]
     if not able:
         return []
     rng = stream(seed, "campaign.heldout")
@@ -63,6 +64,8 @@ def draw(demand: Demand, device: Device, *, n: int, seed: int, max_case_s: float
     firsts = {points[able[j]].kernel.family: j for j in reversed(order)}
     for j in (*firsts.values(), *order):
         case = cases[able[j]]
+        if case is None:
+            continue
         seconds = case_s(case, device)
         if case not in chosen and len(chosen) < n and spent + seconds <= budget_s:
             chosen[case] = None
@@ -81,7 +84,7 @@ def judge(results: Sequence[Row], held_out: Collection[Case], device: Device, si
     measured, asked = Measured.of(used), planner_kernels(sites, used, device)
     misses, unanswered = [], 0
     for kernel, points in Measured.of(r for r in results if r.case in kept).points.items():
-        timed = asked.get(kernel) or fit(kernel, measured.at(kernel), device).timed
+        timed = asked.get(kernel) or fit(kernel, measured, device).timed
         for at, seconds in points.items():
             predicted = _predicted_s(timed, at)
             if predicted is None:

@@ -14,7 +14,7 @@ from costplan.campaign.fit import Fit, fit
 from costplan.campaign.kernel import Kernel, between
 from costplan.campaign.results import Measured
 from costplan.campaign.shapes import Demand, DemandPoint
-from costplan.campaign.stand_in import affordable, stand_in
+from costplan.campaign.stand_in import source_at
 from costplan.perf.timed import ANALYTIC_SD
 from costplan.profile.case import Case
 
@@ -35,22 +35,18 @@ class Proposal:
     seconds: float
 
 
-def fits_of(measured: Measured, demand: Demand, device: Device, max_case_s: float) -> dict[Kernel, Fit]:
+def fits_of(measured: Measured, demand: Demand, device: Device) -> dict[Kernel, Fit]:
     """What the planner would know of every kernel now."""
-    out = {}
-    for kernel in demand.kernels:
-        source = stand_in(kernel, device, max_case_s)
-        out[kernel] = fit(kernel, measured.at(source), device, source)
-    return out
+    return {kernel: fit(kernel, measured, device) for kernel in demand.kernels}
 
 
-def plan_error(measured: Measured, demand: Demand, device: Device, max_case_s: float = math.inf) -> float:
+def plan_error(measured: Measured, demand: Demand, device: Device) -> float:
     """Relative standard error of the step time of the system that is known worst.
 
     Errors of one kernel at different sizes go together (they add up), those of different kernels do not
     (squares add up).
     """
-    return max(_errors(_masses(fits_of(measured, demand, device, max_case_s), demand)).values(), default=0.0)
+    return max(_errors(_masses(fits_of(measured, demand, device), demand)).values(), default=0.0)
 
 
 def _masses(fits: Mapping[Kernel, Fit], demand: Demand) -> dict[Kernel, dict[int, float]]:
@@ -90,7 +86,7 @@ def system_weights(demand: Demand) -> dict[int, float]:
 def next_cases(measured: Measured, demand: Demand, device: Device, *, budget_left_s: float, max_case_s: float,
                asked: Collection[Case], pending: Sequence[Wanted] = (), batch_s: float = 30.0) -> list[Case]:
     """The most telling cases that nobody asked for yet, as many as take about ``batch_s`` (one round)."""
-    fits = fits_of(measured, demand, device, max_case_s)
+    fits = fits_of(measured, demand, device)
     masses = _masses(fits, demand)
     share, urgency = system_weights(demand), _urgency(masses)
     pull = {k: {s: 2 * m * urgency[s] / share[s] for s, m in own.items()} for k, own in masses.items()}
@@ -122,7 +118,6 @@ def _midpoints(f: Fit, points: Sequence[DemandPoint], pull: Mapping[int, float],
     grid = f.grid
     if grid is None:
         return
-    source = stand_in(f.kernel, device, max_case_s)
     axes = [[round(x) for x in a] for a in grid.axes]
     errors = [e * e for e in f.axis_errors()]
     total = sum(errors) or 1.0
@@ -134,8 +129,8 @@ def _midpoints(f: Fit, points: Sequence[DemandPoint], pull: Mapping[int, float],
                 continue
             others = [[middle] if i == d else sorted({x for p in inside for x in _bracket(a, p.at[i])})
                       for i, a in enumerate(axes)]
-            cases = [c for at in product(*others) if affordable(c := source.case(at), device, max_case_s)
-                     and c not in asked]
+            cases = [c for at in product(*others) if (source := source_at(f.kernel, at, device, max_case_s))
+                     and (c := source.case(at)) not in asked]
             if cases:
                 gain = sum(pull[p.system] * p.weight * f.log_sd(p.at) for p in inside)
                 yield Proposal(tuple(cases), GAIN * errors[d] / total * gain, sum(case_s(c, device) for c in cases))

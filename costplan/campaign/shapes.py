@@ -99,7 +99,9 @@ def demand_of(seen: Sequence[Visits], spec: ModelSpec, device: Device, *, only: 
 
 def merged(demands: Sequence[Demand]) -> Demand:
     """Several models or workloads on one device, each with an equal part."""
-    points, ragged, systems = [], [], []
+    points: list[DemandPoint] = []
+    ragged: list[tuple[Case, float]] = []
+    systems: list[str] = []
     left: dict[str, float] = {}
     for d in demands:
         points += [replace(p, weight=p.weight / len(demands), system=p.system + len(systems)) for p in d.points]
