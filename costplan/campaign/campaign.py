@@ -11,14 +11,19 @@ from costplan.campaign.device import Device
 from costplan.campaign.estimate import Estimate, case_s, estimate
 from costplan.campaign.heldout import HeldOut, draw, judge
 from costplan.campaign.kernel import Kernel, kernel_of
+from costplan.campaign.planner_view import Site
 from costplan.campaign.refine import next_cases, plan_error
 from costplan.campaign.results import Measured, Row, dominated
-from costplan.campaign.shapes import Demand
+from costplan.campaign.shapes import Demand, demand_of, merged
+from costplan.campaign.targets import targets, visits
+from costplan.plan.question import Question
 from costplan.profile.case import Case
 
 TARGET = 0.03
-FIRST_SHARE = 0.65
+FIRST_SHARE = 0.5
 """Part of the budget for the first grid where it does not fit whole."""
+ROUND_SHARE = 0.04
+"""Part of the budget between two looks at the results."""
 HELD_OUT_SHARE = 0.08
 HELD_OUT = 48
 MAX_CASE_S = {"cpu": 2.0, "cuda": 15.0}
@@ -46,6 +51,7 @@ class Campaign:
     budget_s: float | None = None
     target: float = TARGET
     backends: float = 1.0
+    sites: tuple[Site, ...] = ()
     first_pass_share: float = 0.6
     seed: int = 1
     why: str = "nothing is measured yet"
@@ -90,12 +96,13 @@ class Campaign:
         """
         known = self._asked | {r.case for r in results} | set(self.first())
         measured = Measured.of(results, frozenset(self.held_out))
-        error = plan_error(measured, self.demand, self.device, self.max_case_s)
+        error = plan_error(measured, self.demand, self.device)
         if error <= self.target:
             return self._stop(f"the plan's error of {error:.1%} is below the target of {self.target:.1%}")
         left = self._left_s(known, budget_left_s)
+        batch = max(self._share_s(ROUND_SHARE), 2 * self.max_case_s)
         cases = next_cases(measured, self.demand, self.device, budget_left_s=left, max_case_s=self.max_case_s,
-                           asked=known, pending=self.design, batch_s=max(self._share_s(0.1), 2 * self.max_case_s))
+                           asked=known, pending=self.design, batch_s=batch)
         if not cases:
             what = "within the budget " if left < self._share_s(1.0) else ""
             return self._stop(f"no case {what}would tell more; the plan's error is {error:.1%}")
@@ -137,6 +144,23 @@ class Campaign:
         measured = Measured.of(results, kept)
         failed = {r.case for r in results} - {r.case for r in results if r.seconds is not None}
         return Summary(len({r.case for r in results}), len(failed),
-                       plan_error(measured, self.demand, self.device, self.max_case_s),
-                       judge(results, self.held_out, self.device),
+                       plan_error(measured, self.demand, self.device),
+                       judge(results, self.held_out, self.device, self.sites),
                        tuple(sorted((k.label, b) for k, b in self.skips(results))))
+
+
+def campaign_for(questions: Sequence[Question], device: Device, *, budget_s: float | None = None,
+                 target: float = TARGET, backends: float = 1.0, engine: str = "vllm", page_size: int = 16,
+                 tps: Sequence[int] | None = None, only: Sequence[str] | None = None, seed: int = 1,
+                 effort: float = 1.0) -> Campaign:
+    """What to measure on ``device`` for one or more questions (workload and model). Runs the simulator.
+
+    ``tps``: tensor parallelism to consider (None: the workload's, else 1 to 8); ``only`` some families.
+    """
+    demands, sites = [], []
+    for q in questions:
+        seen = list(visits(q, device, targets(q.spec, device, q.workload.candidates, tps), engine=engine,
+                           page_size=page_size, effort=effort))
+        demands.append(demand_of(seen, q.spec, device, only=only))
+        sites.append(Site(q.spec, tuple(v.target for v in seen), page_size))
+    return Campaign(merged(demands), device, budget_s, target, backends, tuple(sites), seed=seed)

@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 
 from costplan.campaign.device import Device
 from costplan.campaign.estimate import case_s
 from costplan.campaign.kernel import Kernel, legal
 from costplan.campaign.shapes import Demand, DemandPoint
-from costplan.campaign.stand_in import affordable, stand_in
+from costplan.campaign.stand_in import affordable, source_at
 from costplan.profile.case import Case
 
 PAGES = (0, 1, 16, 32, 64, 128, 256)
 SPLITS = (1, 2, 4, 8)
-_RATIO = {"message_bytes": 16.0, "seq_len": 8.0}
+_RATIO = {"message_bytes": 16.0}
 _FAMILY_RATIO = {"elementwise": 16.0}
-RATIO = 4.0
-"""Sizes of the first grid are two octaves apart; the adaptive rule halves where that is too coarse."""
+RATIO = 8.0
+"""Sizes of the first grid are three octaves apart; the adaptive rule halves where that is too coarse."""
 EXTRA_SHARE = 0.05
 """Value of a page size or split count beside the grid, as a share of its kernel's weight."""
+EDGE_SHARE = 0.2
+"""Value of the outermost cells, which hold the others in place, as a share of their kernel's weight."""
 RAGGED_SHARE = 0.3
 """Value of all ragged batches together, as a share of the attention's weight."""
 
@@ -40,23 +42,38 @@ class Wanted:
 def initial(demand: Demand, device: Device, max_case_s: float) -> list[Wanted]:
     """The first grid, page sizes, splits and ragged batches: best value per second first within each tier."""
     found: dict[Case, Wanted] = {}
-    covered: set[str] = set()
+    covered: set[object] = set()
     for kernel in demand.kernels:
         points = demand.of(kernel)
-        source = stand_in(kernel, device, max_case_s)
-        cells = _cells(source, points, device, max_case_s)
-        first = _spread_of(sorted(cells, key=lambda c: -c.value), source) if kernel.family not in covered else []
-        if cells:
-            covered.add(kernel.family)
-        for w in [*cells, *_beside(source, points, demand, device, max_case_s)]:
-            tier = 0 if w.case in first else w.tier
-            old = found.get(w.case)
-            found[w.case] = w if old is None else Wanted(w.case, old.value + w.value, w.seconds, min(tier, old.tier))
-            if old is None and tier != w.tier:
-                found[w.case] = Wanted(w.case, w.value, w.seconds, tier)
+        cells = _cells(kernel, points, device, max_case_s)
+        first = _coarse(kernel, cells, covered)
+        beside = _beside(kernel, points, demand, device, max_case_s)
+        for w in (*(replace(c, tier=0) if c.case in first else c for c in cells), *beside):
+            _add(found, w)
     for w in _ragged(demand, device, max_case_s):
-        found.setdefault(w.case, w)
+        _add(found, w)
     return sorted(found.values(), key=lambda w: (w.tier, -w.value / w.seconds, w.case.key))
+
+
+def _add(found: dict[Case, Wanted], w: Wanted) -> None:
+    """Values of a case that several kernels ask for (with one stand-in) add up."""
+    old = found.get(w.case)
+    found[w.case] = w if old is None else replace(old, value=old.value + w.value, tier=min(old.tier, w.tier))
+
+
+def _coarse(kernel: Kernel, cells: Sequence[Wanted], covered: set[object]) -> set[Case]:
+    """Cells that come before all others: three of the heaviest kernel of each family (the heaviest, and the least and
+    greatest along the first axis), one of the heaviest of each format and operation."""
+    kind = (kernel.family, kernel.chunked, *(kernel.get(n) for n in ("dtype", "kv_dtype", "op")))
+    if not cells or kind in covered:
+        return set()
+    heaviest = max(cells, key=lambda c: c.value).case
+    if kernel.family in covered:
+        covered.add(kind)
+        return {heaviest}
+    covered.update((kernel.family, kind))
+    order = sorted(cells, key=lambda c: c.case.size(kernel.sweep[0]))
+    return {heaviest, order[0].case, order[-1].case}
 
 
 def axis_sizes(kernel: Kernel, d: int, points: Sequence[DemandPoint]) -> list[int]:
@@ -79,10 +96,12 @@ def _cells(kernel: Kernel, points: Sequence[DemandPoint], device: Device, max_ca
             weight[at] = weight.get(at, 0.0) + share * p.weight
     out = []
     for at in product(*axes):
-        case = kernel.case(at)
-        if at in weight and affordable(case, device, max_case_s):
+        source = source_at(kernel, at, device, max_case_s) if at in weight else None
+        if source is not None:
+            case = source.case(at)
             out.append(Wanted(case, weight[at], case_s(case, device)))
-    return out
+    edge = EDGE_SHARE * sum(weight.values()) / max(1, len(out))
+    return [replace(w, value=w.value + edge) for w in out]
 
 
 def corners(axes: Sequence[Sequence[float]], at: Sequence[float]) -> Iterator[tuple[tuple[int, ...], float]]:
@@ -100,15 +119,6 @@ def _sides(axis: Sequence[float], x: float) -> list[tuple[float, float]]:
     i = next(j for j in range(len(axis) - 1) if axis[j] <= x < axis[j + 1])
     w = math.log(x / axis[i]) / math.log(axis[i + 1] / axis[i])
     return [(axis[i], 1.0 - w), (axis[i + 1], w)]
-
-
-def _spread_of(cells: Sequence[Wanted], kernel: Kernel) -> set[Case]:
-    """The heaviest cell, and the least and greatest along the first axis: a coarse answer at any size."""
-    if not cells:
-        return set()
-    def first_axis(w: Wanted) -> int:
-        return w.case.size(kernel.sweep[0])
-    return {cells[0].case, min(cells, key=first_axis).case, max(cells, key=first_axis).case}
 
 
 def _beside(kernel: Kernel, points: Sequence[DemandPoint], demand: Demand, device: Device,

@@ -20,7 +20,8 @@ class ElementwiseCall:
 
 
 def elementwise_calls(spec: ModelSpec, layout: Layout, *, quant: str | None) -> list[ElementwiseCall]:
-    """Calls of one rank, equal ones added up. ``quant``: the op that turns activations into 8 bits before each matrix product, None in 16 bits.
+    """Calls of one rank, equal ones added up. ``quant``: the op that turns activations into 8 bits before each matrix
+    product, None in 16 bits.
 
     Widths: normalised, activated and written elements of one token; rope counts queries and keys, kv_write keys
     and values, sampling the vocabulary.

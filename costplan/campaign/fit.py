@@ -10,6 +10,8 @@ import numpy as np
 
 from costplan.campaign.device import Device
 from costplan.campaign.kernel import Kernel
+from costplan.campaign.results import Measured
+from costplan.campaign.stand_in import ladder
 from costplan.campaign.work import compute_format, work_of
 from costplan.core.evidence import Evidence
 from costplan.perf.grid import Grid, leave_one_out
@@ -25,11 +27,12 @@ SD_PER_OCTAVE = 0.12
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """``timed`` answers at ``kernel``'s sizes; ``octaves`` is how far the measured stand-in is from it (0: itself)."""
+    """``timed`` answers at ``kernel``'s sizes. ``octaves``: how far the kernel that was measured at some sizes is
+    from it, in doublings (only sizes where a smaller one stood in)."""
 
     kernel: Kernel
     timed: TimedKernel
-    octaves: float = 0.0
+    octaves: Mapping[tuple[int, ...], float]
 
     @property
     def grid(self) -> Grid | None:
@@ -40,7 +43,14 @@ class Fit:
         """Relative standard error at ``at``."""
         if self.timed.grid is None:
             return ANALYTIC_SD
-        return min(ANALYTIC_SD, math.hypot(self.timed.grid.read(at).log_sd, SD_PER_OCTAVE * self.octaves))
+        return min(ANALYTIC_SD, math.hypot(self.timed.grid.read(at).log_sd, SD_PER_OCTAVE * self._away(at)))
+
+    def _away(self, at: Sequence[float]) -> float:
+        """Doublings to the kernel that was measured nearest to ``at``."""
+        if not self.octaves:
+            return 0.0
+        return min((sum(abs(math.log(max(1, x) / max(1, y))) for x, y in zip(at, cell, strict=True)), o)
+                   for cell, o in self.octaves.items())[1]
 
     def axis_errors(self) -> list[float]:
         """Mean leave-one-out error along each axis alone."""
@@ -59,20 +69,26 @@ def baseline_of(kernel: Kernel, device: Device) -> Baseline:
     return seconds
 
 
-def fit(kernel: Kernel, points: Mapping[tuple[int, ...], float], device: Device, stand_in: Kernel | None = None,
-        ) -> Fit:
-    """``kernel`` from its own points, or from those of a smaller ``stand_in`` with the same sweep."""
-    source = stand_in or kernel
-    timed = TimedKernel(kernel.label, None, baseline_of(kernel, device), default_log_ratio=math.log(2.0))
+def fit(kernel: Kernel, measured: Measured, device: Device) -> Fit:
+    """``kernel`` from what was measured of it, or of smaller ones in its place: efficiencies carry over."""
+    own = baseline_of(kernel, device)
+    timed = TimedKernel(kernel.label, None, own, default_log_ratio=math.log(2.0))
+    points: dict[tuple[int, ...], tuple[float, float]] = {}
+    for rung in ladder(kernel):
+        base = own if rung == kernel else baseline_of(rung, device)
+        for at, seconds in measured.at(rung).items():
+            if at not in points:
+                points[at] = seconds / base(at) * own(at), octaves_between(kernel, rung)
     if not points or not kernel.sweep:
-        return Fit(kernel, timed)
-    columns = {name: np.array([at[d] for at in points]) for d, name in enumerate(kernel.sweep)}
-    columns["latency_s"] = np.array(list(points.values()))
-    grid = grid_from(Table(kernel.family, columns, {}, {}), kernel.sweep, baseline_of(source, device))
-    return Fit(kernel, timed.with_grid(grid, 0.0, Evidence.MEASURED), _octaves(kernel, source))
+        return Fit(kernel, timed, {})
+    columns: dict[str, np.ndarray] = {n: np.array([at[d] for at in points]) for d, n in enumerate(kernel.sweep)}
+    columns["latency_s"] = np.array([s for s, _ in points.values()])
+    grid = grid_from(Table(kernel.family, columns, {}, {}), kernel.sweep, own)
+    away = {at: o for at, (_, o) in points.items()}
+    return Fit(kernel, timed.with_grid(grid, 0.0, Evidence.MEASURED), away if any(away.values()) else {})
 
 
-def _octaves(kernel: Kernel, other: Kernel) -> float:
+def octaves_between(kernel: Kernel, other: Kernel) -> float:
     """Doublings between two kernels that differ in sizes only."""
     mine, theirs = dict(kernel.fixed), dict(other.fixed)
     return sum(abs(math.log2(int(mine[k]) / int(theirs[k]))) for k in mine

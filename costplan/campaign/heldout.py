@@ -8,12 +8,14 @@ from dataclasses import dataclass
 
 from costplan.campaign.device import Device
 from costplan.campaign.estimate import case_s
-from costplan.campaign.fit import Fit, fit
-from costplan.campaign.kernel import Kernel
+from costplan.campaign.fit import fit
+from costplan.campaign.planner_view import Site, planner_kernels
 from costplan.campaign.results import Measured, Row
 from costplan.campaign.shapes import Demand
-from costplan.campaign.stand_in import affordable, stand_in
+from costplan.campaign.stand_in import source_at
+from costplan.core.errors import OutOfRangeError
 from costplan.core.rng import stream
+from costplan.perf.timed import TimedKernel
 from costplan.profile.case import Case
 
 
@@ -34,9 +36,10 @@ class Miss:
 @dataclass(frozen=True, slots=True)
 class HeldOut:
     """Relative errors on held-out cases: median and 90th percentile, by family and in all; ``step_error`` is that of
-    the demand-weighted time. None where nothing was held out."""
+    the demand-weighted time. None where nothing was held out. ``unanswered`` cases lie beyond all that was measured."""
 
     cases: int
+    unanswered: int
     median: float | None
     p90: float | None
     step_error: float | None
@@ -48,8 +51,9 @@ def draw(demand: Demand, device: Device, *, n: int, seed: int, max_case_s: float
          budget_s: float = math.inf) -> list[Case]:
     """``n`` different cases drawn as often as they take time, first one of each family, none of ``without``."""
     points = demand.points
-    cases = [stand_in(p.kernel, device, max_case_s).case(p.at) for p in points]
-    able = [i for i, c in enumerate(cases) if c not in without and affordable(c, device, max_case_s)]
+    sources = [source_at(p.kernel, p.at, device, max_case_s) for p in points]
+    cases = [None if k is None else k.case(p.at) for k, p in zip(sources, points, strict=True)]
+    able = [i for i, c in enumerate(cases) if c is not None and c not in without]
     if not able:
         return []
     rng = stream(seed, "campaign.heldout")
@@ -60,6 +64,8 @@ def draw(demand: Demand, device: Device, *, n: int, seed: int, max_case_s: float
     firsts = {points[able[j]].kernel.family: j for j in reversed(order)}
     for j in (*firsts.values(), *order):
         case = cases[able[j]]
+        if case is None:
+            continue
         seconds = case_s(case, device)
         if case not in chosen and len(chosen) < n and spent + seconds <= budget_s:
             chosen[case] = None
@@ -67,24 +73,41 @@ def draw(demand: Demand, device: Device, *, n: int, seed: int, max_case_s: float
     return list(chosen)
 
 
-def judge(results: Sequence[Row], held_out: Collection[Case], device: Device) -> HeldOut:
-    """Predictions from everything else that was measured, against the held-out rows."""
+def judge(results: Sequence[Row], held_out: Collection[Case], device: Device, sites: Sequence[Site] = ()) -> HeldOut:
+    """Predictions from everything else that was measured, against the held-out rows.
+
+    A kernel that the planner times is asked as the planner does; for the others (chunks, element-wise) the same
+    grid over their own rows answers.
+    """
     kept = frozenset(held_out)
-    measured = Measured.of(results, kept)
-    truth = Measured.of(r for r in results if r.case in kept)
-    fits: dict[Kernel, Fit] = {k: fit(k, measured.at(k), device) for k in truth.points}
-    misses = []
-    for kernel, points in truth.points.items():
-        if fits[kernel].timed.grid is None:
-            continue
-        misses += [Miss(kernel.case(at), s, fits[kernel].timed.seconds(at)) for at, s in points.items()]
-    return summarise(misses)
+    used = [r for r in results if r.case not in kept]
+    measured, asked = Measured.of(used), planner_kernels(sites, used, device)
+    misses, unanswered = [], 0
+    for kernel, points in Measured.of(r for r in results if r.case in kept).points.items():
+        timed = asked.get(kernel) or fit(kernel, measured, device).timed
+        for at, seconds in points.items():
+            predicted = _predicted_s(timed, at)
+            if predicted is None:
+                unanswered += 1
+            else:
+                misses.append(Miss(kernel.case(at), seconds, predicted))
+    return summarise(misses, unanswered)
 
 
-def summarise(misses: Sequence[Miss]) -> HeldOut:
+def _predicted_s(timed: TimedKernel, at: Sequence[int]) -> float | None:
+    """Seconds; None where nothing was measured within reach."""
+    if timed.grid is None:
+        return None
+    try:
+        return timed.seconds(at)
+    except OutOfRangeError:
+        return None
+
+
+def summarise(misses: Sequence[Miss], unanswered: int = 0) -> HeldOut:
     """Median and p90 of the errors, by family."""
     if not misses:
-        return HeldOut(0, None, None, None, (), ())
+        return HeldOut(0, unanswered, None, None, None, (), ())
     families: dict[str, list[float]] = {}
     for m in misses:
         families.setdefault(m.case.family, []).append(m.error)
@@ -92,7 +115,7 @@ def summarise(misses: Sequence[Miss]) -> HeldOut:
     # cases are drawn as often as they take time: the mean of the ratios is the ratio of step times
     step = abs(sum(m.predicted_s / m.measured_s for m in misses) / len(misses) - 1.0)
     rows = tuple((f, len(e), quantile(e, 0.5), quantile(e, 0.9)) for f, e in sorted(families.items()))
-    return HeldOut(len(misses), quantile(errors, 0.5), quantile(errors, 0.9), step, rows, tuple(misses))
+    return HeldOut(len(misses), unanswered, quantile(errors, 0.5), quantile(errors, 0.9), step, rows, tuple(misses))
 
 
 def quantile(values: Sequence[float], fraction: float) -> float:

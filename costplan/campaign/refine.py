@@ -14,13 +14,16 @@ from costplan.campaign.fit import Fit, fit
 from costplan.campaign.kernel import Kernel, between
 from costplan.campaign.results import Measured
 from costplan.campaign.shapes import Demand, DemandPoint
-from costplan.campaign.stand_in import affordable, stand_in
+from costplan.campaign.stand_in import source_at
+from costplan.perf.timed import ANALYTIC_SD
 from costplan.profile.case import Case
 
 GAIN = 0.6
 """Part of an interval's error that its middle point takes away: 3/4 where the curve is smooth, less at a cliff."""
 UNKNOWN_GAIN = 0.8
 """Part of the error that the first points of a kernel take away."""
+URGENCY = 4
+"""Power with which systems that are known better than the worst count less."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,22 +35,18 @@ class Proposal:
     seconds: float
 
 
-def fits_of(measured: Measured, demand: Demand, device: Device, max_case_s: float) -> dict[Kernel, Fit]:
+def fits_of(measured: Measured, demand: Demand, device: Device) -> dict[Kernel, Fit]:
     """What the planner would know of every kernel now."""
-    out = {}
-    for kernel in demand.kernels:
-        source = stand_in(kernel, device, max_case_s)
-        out[kernel] = fit(kernel, measured.at(source), device, source)
-    return out
+    return {kernel: fit(kernel, measured, device) for kernel in demand.kernels}
 
 
-def plan_error(measured: Measured, demand: Demand, device: Device, max_case_s: float = math.inf) -> float:
-    """Relative standard error of the step time of a typical system.
+def plan_error(measured: Measured, demand: Demand, device: Device) -> float:
+    """Relative standard error of the step time of the system that is known worst.
 
     Errors of one kernel at different sizes go together (they add up), those of different kernels do not
-    (squares add up); over the systems the root of the mean square.
+    (squares add up).
     """
-    return _error(_masses(fits_of(measured, demand, device, max_case_s), demand), demand)
+    return max(_errors(_masses(fits_of(measured, demand, device), demand)).values(), default=0.0)
 
 
 def _masses(fits: Mapping[Kernel, Fit], demand: Demand) -> dict[Kernel, dict[int, float]]:
@@ -60,11 +59,20 @@ def _masses(fits: Mapping[Kernel, Fit], demand: Demand) -> dict[Kernel, dict[int
     return out
 
 
-def _error(masses: Mapping[Kernel, Mapping[int, float]], demand: Demand) -> float:
-    if not demand.points:
-        return 0.0
-    squares = sum(m * m for own in masses.values() for m in own.values())
-    return math.sqrt(squares / len(system_weights(demand)))
+def _errors(masses: Mapping[Kernel, Mapping[int, float]]) -> dict[int, float]:
+    """Relative standard error of each system's step time."""
+    squares: dict[int, float] = {}
+    for own in masses.values():
+        for system, mass in own.items():
+            squares[system] = squares.get(system, 0.0) + mass * mass
+    return {system: math.sqrt(s) for system, s in squares.items()}
+
+
+def _urgency(masses: Mapping[Kernel, Mapping[int, float]]) -> dict[int, float]:
+    """How much a system's error matters: that of the worst counts in full, of others less and less."""
+    errors = _errors(masses)
+    worst = max(errors.values(), default=1.0) or 1.0
+    return {system: (e / worst) ** URGENCY for system, e in errors.items()}
 
 
 def system_weights(demand: Demand) -> dict[int, float]:
@@ -78,12 +86,13 @@ def system_weights(demand: Demand) -> dict[int, float]:
 def next_cases(measured: Measured, demand: Demand, device: Device, *, budget_left_s: float, max_case_s: float,
                asked: Collection[Case], pending: Sequence[Wanted] = (), batch_s: float = 30.0) -> list[Case]:
     """The most telling cases that nobody asked for yet, as many as take about ``batch_s`` (one round)."""
-    fits = fits_of(measured, demand, device, max_case_s)
+    fits = fits_of(measured, demand, device)
     masses = _masses(fits, demand)
-    share = system_weights(demand)
+    share, urgency = system_weights(demand), _urgency(masses)
+    pull = {k: {s: 2 * m * urgency[s] / share[s] for s, m in own.items()} for k, own in masses.items()}
     proposals = [p for k in demand.kernels
-                 for p in _midpoints(fits[k], demand.of(k), masses[k], share, device, max_case_s, asked)]
-    proposals += _pending(pending, fits, masses, asked)
+                 for p in _midpoints(fits[k], demand.of(k), pull[k], device, max_case_s, asked)]
+    proposals += _pending(pending, len(share), asked)
     left = min(budget_left_s, batch_s)
     chosen: dict[Case, None] = {}
     for p in sorted(proposals, key=lambda p: (-p.gain / p.seconds, p.cases[0].key)):
@@ -95,22 +104,20 @@ def next_cases(measured: Measured, demand: Demand, device: Device, *, budget_lef
     return list(chosen)
 
 
-def _pending(pending: Sequence[Wanted], fits: Mapping[Kernel, Fit], masses: Mapping[Kernel, Mapping[int, float]],
-             asked: Collection[Case]) -> Iterator[Proposal]:
-    """Cells of the first grid that the budget left out."""
-    systems = max(1, len({s for own in masses.values() for s in own}))
+def _pending(pending: Sequence[Wanted], systems: int, asked: Collection[Case]) -> Iterator[Proposal]:
+    """Cells of the first grid that the budget left out: they take most of the error that nothing known leaves."""
     for w in pending:
         if w.case not in asked:
-            yield Proposal((w.case,), UNKNOWN_GAIN * (0.35 * w.value) ** 2 / systems, w.seconds)
+            yield Proposal((w.case,), UNKNOWN_GAIN * 2 * (ANALYTIC_SD * w.value) ** 2 * systems, w.seconds)
 
 
-def _midpoints(f: Fit, points: Sequence[DemandPoint], mass: Mapping[int, float], share: Mapping[int, float],
-               device: Device, max_case_s: float, asked: Collection[Case]) -> Iterator[Proposal]:
-    """Middle sizes of every interval of every axis that demand falls into."""
+def _midpoints(f: Fit, points: Sequence[DemandPoint], pull: Mapping[int, float], device: Device,
+               max_case_s: float, asked: Collection[Case]) -> Iterator[Proposal]:
+    """Middle sizes of every interval of every axis that demand falls into. ``pull`` by system turns weight x error
+    into plan variance."""
     grid = f.grid
     if grid is None:
         return
-    source = stand_in(f.kernel, device, max_case_s)
     axes = [[round(x) for x in a] for a in grid.axes]
     errors = [e * e for e in f.axis_errors()]
     total = sum(errors) or 1.0
@@ -120,14 +127,13 @@ def _midpoints(f: Fit, points: Sequence[DemandPoint], mass: Mapping[int, float],
             middle = between(f.kernel.sweep[d], low, high) if inside else None
             if middle is None:
                 continue
-            gain = sum(2 * mass[p.system] * p.weight / share[p.system] * f.log_sd(p.at) for p in inside)
-            others = [sorted({x for p in inside for x in _bracket(a, p.at[i])}) if i != d else [middle]
+            others = [[middle] if i == d else sorted({x for p in inside for x in _bracket(a, p.at[i])})
                       for i, a in enumerate(axes)]
-            cases = [c for at in product(*others) if affordable(c := source.case(at), device, max_case_s)
-                     and c not in asked]
+            cases = [c for at in product(*others) if (source := source_at(f.kernel, at, device, max_case_s))
+                     and (c := source.case(at)) not in asked]
             if cases:
-                yield Proposal(tuple(cases), GAIN * errors[d] / total * gain / len(share),
-                               sum(case_s(c, device) for c in cases))
+                gain = sum(pull[p.system] * p.weight * f.log_sd(p.at) for p in inside)
+                yield Proposal(tuple(cases), GAIN * errors[d] / total * gain, sum(case_s(c, device) for c in cases))
 
 
 def _bracket(axis: Sequence[int], x: int) -> tuple[int, ...]:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from costplan.campaign.device import Device
 from costplan.campaign.elementwise import elementwise_calls
 from costplan.campaign.kernel import GRAPH_TOKENS, Kernel, legal
 from costplan.campaign.states import Step
-from costplan.campaign.targets import Visits, targets, visits
+from costplan.campaign.targets import Visits
 from costplan.campaign.work import call_s
+from costplan.catalog.model_spec import ModelSpec
 from costplan.perf.batch import BatchState
-from costplan.plan.question import Question
 from costplan.profile.case import Case
 from costplan.profile.lengths import ragged_case
 
@@ -21,7 +21,6 @@ BUCKET = 2.0 ** 0.25
 """Sizes within a quarter of an octave are one point."""
 RAGGED_TOKENS = 256
 """Most sequences of a ragged case: its lengths are spelled out in the table."""
-REQUESTS = 160
 _QUANT = {"fp8": "quant_fp8", "fp8_block": "quant_fp8", "mxfp8": "quant_fp8", "int8": "quant_int8"}
 """Op that makes 8-bit activations for weights of a format."""
 
@@ -69,23 +68,14 @@ class Demand:
         return (*found, "attn_ragged") if self.ragged else tuple(found)
 
 
-def demand(question: Question, device: Device, *, engine: str = "vllm", page_size: int = 16,
-           tps: Sequence[int] | None = None, only: Iterable[str] | None = None, requests: int = REQUESTS,
-           ragged: int = 24) -> Demand:
-    """Demand of the workload's own choices on ``device``. ``only`` keeps some families."""
-    found = targets(question.spec, device, question.workload.candidates, tps)
-    seen = list(visits(question, device, found, engine=engine, page_size=page_size, requests=requests))
-    return of_visits(seen, question, device, only=only, ragged=ragged)
-
-
-def of_visits(seen: Sequence[Visits], question: Question, device: Device, *, only: Iterable[str] | None = None,
+def demand_of(seen: Sequence[Visits], spec: ModelSpec, device: Device, *, only: Iterable[str] | None = None,
               ragged: int = 24) -> Demand:
-    """Demand of sampled steps."""
+    """Demand of sampled steps; ``only`` keeps some families, ``ragged`` batches are spelled out."""
     weights: dict[tuple[Kernel, tuple[int, ...], int], list[float]] = {}
     left: dict[str, float] = {}
     kept = None if only is None else frozenset(only)
     for i, v in enumerate(seen):
-        for kernel, at, part in _calls(v, question, device):
+        for kernel, at, part in _calls(v, spec, device):
             share = part / len(seen)
             if isinstance(kernel, str):
                 left[kernel] = left.get(kernel, 0.0) + share
@@ -106,6 +96,23 @@ def of_visits(seen: Sequence[Visits], question: Question, device: Device, *, onl
                   tuple(v.target.label for v in seen), tuple(sorted(left.items())))
 
 
+
+def merged(demands: Sequence[Demand]) -> Demand:
+    """Several models or workloads on one device, each with an equal part."""
+    points: list[DemandPoint] = []
+    ragged: list[tuple[Case, float]] = []
+    systems: list[str] = []
+    left: dict[str, float] = {}
+    for d in demands:
+        points += [replace(p, weight=p.weight / len(demands), system=p.system + len(systems)) for p in d.points]
+        ragged += [(case, w / len(demands)) for case, w in d.ragged]
+        systems += d.systems
+        for reason, share in d.left_out:
+            left[reason] = left.get(reason, 0.0) + share / len(demands)
+    return Demand(tuple(sorted(points, key=lambda p: (-p.weight, p.kernel.label, p.at))), tuple(ragged),
+                  tuple(systems), tuple(sorted(left.items())))
+
+
 def _bucket(at: Sequence[float]) -> tuple[int, ...]:
     return tuple(round(math.log(x) / math.log(BUCKET)) for x in at)
 
@@ -114,9 +121,9 @@ def _centre(kernel: Kernel, b: Sequence[float]) -> tuple[int, ...]:
     return tuple(legal(axis, math.exp(s / b[0])) for axis, s in zip(kernel.sweep, b[1:], strict=True))
 
 
-def _calls(v: Visits, question: Question, device: Device) -> Iterator[tuple[Kernel | str, tuple[float, ...], float]]:
+def _calls(v: Visits, spec: ModelSpec, device: Device) -> Iterator[tuple[Kernel | str, tuple[float, ...], float]]:
     """Kernel (or why it has none), sizes and share of step time of every call of the sampled steps."""
-    small = elementwise_calls(question.spec, v.target.layout, quant=_QUANT.get(v.target.weight_dtype))
+    small = elementwise_calls(spec, v.target.layout, quant=_QUANT.get(v.target.weight_dtype))
     for step in v.steps:
         batch = step.batch
         found: list[tuple[Kernel | str, tuple[float, ...], float]] = []

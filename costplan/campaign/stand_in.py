@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+
 from costplan.campaign.device import Device
 from costplan.campaign.estimate import case_s
 from costplan.campaign.kernel import Kernel
@@ -9,7 +11,8 @@ from costplan.campaign.work import fits
 from costplan.profile.case import Case
 
 _SHRINKS = {"gemm": ("n", "k"), "moe": ("inter_size", "num_experts", "hidden_size"), "elementwise": ("k",)}
-_LEAST = 128
+"""Columns that perf/ interpolates over; attention of other heads would not be found."""
+_LEAST = 512
 
 
 def affordable(case: Case, device: Device, max_case_s: float) -> bool:
@@ -17,18 +20,20 @@ def affordable(case: Case, device: Device, max_case_s: float) -> bool:
     return fits(case, device) and case_s(case, device) <= max_case_s
 
 
-def stand_in(kernel: Kernel, device: Device, max_case_s: float) -> Kernel:
-    """``kernel`` itself where its smallest sizes are affordable, else the largest one that is, by halving."""
-    shrinks = _SHRINKS.get(kernel.family, ())
-    smallest = tuple(1 for _ in kernel.sweep)
-    for _ in range(24):
-        if affordable(kernel.case(smallest), device, max_case_s):
-            return kernel
-        names = [n for n in shrinks if kernel.number(n) >= 2 * _LEAST]
-        if not names:
-            return kernel
-        widest = max(names, key=lambda n: (kernel.number(n), -names.index(n)))
+def ladder(kernel: Kernel) -> Iterator[Kernel]:
+    """``kernel``, then ever smaller ones: the widest of its dimensions halved each time."""
+    names = _SHRINKS.get(kernel.family, ())
+    while True:
+        yield kernel
+        wide = [n for n in names if kernel.number(n) >= 2 * _LEAST]
+        if not wide:
+            return
+        widest = max(wide, key=kernel.number)
         values = dict(kernel.fixed)
         values[widest] = int(values[widest]) // 2
         kernel = Kernel.of(kernel.family, kernel.sweep, **values)
-    return kernel
+
+
+def source_at(kernel: Kernel, at: Sequence[int], device: Device, max_case_s: float) -> Kernel | None:
+    """The largest rung of the `ladder` that is affordable at sizes ``at``; None where not even the last one is."""
+    return next((k for k in ladder(kernel) if affordable(k.case(at), device, max_case_s)), None)

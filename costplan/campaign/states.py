@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import cycle
 
 from costplan.core.rng import stream
 from costplan.perf.batch import BatchState
@@ -16,8 +17,11 @@ from costplan.simulate.run import simulate
 from costplan.simulate.setup import Setup, setup
 from costplan.simulate.step_table import StepTable
 
-LOADS = (0.2, 0.6, 0.95)
-"""Offered load as shares of the highest throughput: near idle, busy, where a plan with an SLO ends up."""
+LOADS = ((0.3, 120), (0.7, 250), (0.95, 700), (1.3, 500))
+"""Offered load as shares of the highest throughput (quiet, busy, where a plan with an SLO ends up, too much), and
+how many requests to run: a crowded engine needs more until its batch is full."""
+SETTLED = 0.25
+"""Part of a run that is left out: the engine starts empty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,22 +59,37 @@ class _Recorder(ReferenceEngine):
         self.steps.append(Step((self.now - before) / TICKS_PER_S, lengths, prompts))
 
 
-def steps_of(question: Question, table: StepTable, limits: SchedulerLimits, policy: EnginePolicy,
-             requests: int) -> list[Step]:
-    """Steps of runs at each of `LOADS`; the seconds of every run add up to 1."""
-    drawn = question.requests(1, requests)
-    crowd = replace(drawn, arrival_s=drawn.arrival_s * 0.0, concurrency=None)
-    most = simulate(crowd, table, limits, policy)
-    if not len(most):
-        return []
-    most_per_s = len(most) / most.duration_s
+def steps_of(question: Question, table: StepTable, limits: Sequence[SchedulerLimits], policy: EnginePolicy,
+             effort: float = 1.0) -> list[Step]:
+    """Steps of runs at each of `LOADS`, with one of the ``limits`` after the other; the seconds of every run add up
+    to 1. ``effort`` scales the requests."""
     out: list[Step] = []
-    for load in LOADS:
-        engine = _Recorder(setup(_paced(drawn, load * most_per_s, question), table, limits, policy))
+    most_per_s: float | None = None
+    for (load, count), lim in zip(LOADS, cycle(limits), strict=False):
+        drawn = question.requests(1, max(16, round(count * effort)))
+        if most_per_s is None:
+            crowd = replace(drawn, arrival_s=drawn.arrival_s * 0.0, concurrency=None)
+            most = simulate(crowd, table, lim, policy)
+            if not len(most):
+                return []
+            most_per_s = len(most) / most.duration_s
+        paced = _paced(drawn, load * most_per_s, question)
+        engine = _Recorder(setup(paced, table, lim, policy))
         engine.run()
-        total = sum(s.seconds for s in engine.steps)
-        out += [replace(s, seconds=s.seconds / total) for s in engine.steps]
+        kept = _settled(engine.steps, float(paced.arrival_s[-1]))
+        total = sum(s.seconds for s in kept)
+        out += [replace(s, seconds=s.seconds / total) for s in kept]
     return out
+
+
+def _settled(steps: Sequence[Step], last_arrival_s: float) -> list[Step]:
+    """Steps after the start and before requests stop coming; all of them where that leaves too few."""
+    now, kept = 0.0, []
+    for s in steps:
+        now += s.seconds
+        if SETTLED * last_arrival_s <= now <= last_arrival_s:
+            kept.append(s)
+    return kept if len(kept) >= len(steps) // 4 else list(steps)
 
 
 def _paced(drawn: SimRequests, per_s: float, question: Question) -> SimRequests:

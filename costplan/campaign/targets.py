@@ -18,7 +18,7 @@ from costplan.perf.overhead import overhead
 from costplan.plan.question import Question
 from costplan.plan.space import TP, Leftovers, System, candidate, kv_formats, tp_problem, weight_formats
 from costplan.simulate.policy import SchedulerLimits, limits_of, policy
-from costplan.simulate.step_table import TableRange, step_table
+from costplan.simulate.step_table import StepTable, TableRange, step_table
 from costplan.workload.workload import Candidates
 
 NODE = 8
@@ -70,22 +70,32 @@ def targets(spec: ModelSpec, device: Device, choices: Candidates, tps: Sequence[
 
 
 def visits(question: Question, device: Device, found: Sequence[Target], *, engine: str, page_size: int,
-           requests: int) -> Iterator[Visits]:
-    """What every target that fits would do; all of them, cramped, where none fits."""
+           effort: float = 1.0) -> Iterator[Visits]:
+    """What every target that fits would do; all of them, cramped, where none fits.
+
+    KV formats share the steps of the first one: what runs beside what hardly depends on them.
+    """
     limits = [_limits(question, device, t, engine, page_size) for t in found]
     none_fits = all(x is None for x in limits)
+    known: dict[tuple[Layout, str], list[Step]] = {}
     for target, own in zip(found, limits, strict=True):
         if own is None and not none_fits:
             continue
         book, ops, model = prior(question.spec, device, target, engine, page_size)
-        steps: list[Step] = []
-        for lim in own or (_cramped(question, page_size),):
-            table = step_table(model, TableRange(
-                min(lim.max_num_seqs, requests), lim.max_num_batched_tokens,
-                min(question.shape.max_tokens, lim.capacity_tokens), lim.capacity_tokens))
-            steps += steps_of(question, table, lim, policy(engine), requests)
-        chosen = sample(steps, STEPS, question.seed, f"campaign.steps {target.label}")
+        key = target.layout, target.weight_dtype
+        if key not in known:
+            lims = own or (_cramped(question, page_size),)
+            known[key] = steps_of(question, _table(question, model, lims), lims, policy(engine), effort)
+        chosen = sample(known[key], STEPS, question.seed, f"campaign.steps {target.label}")
         yield Visits(target, book, ops, tuple(chosen))
+
+
+def _table(question: Question, model: KernelLatencyModel, limits: Sequence[SchedulerLimits]) -> StepTable:
+    """Step times within all ``limits``."""
+    most = max(lim.capacity_tokens for lim in limits)
+    return step_table(model, TableRange(
+        max(lim.max_num_seqs for lim in limits), max(lim.max_num_batched_tokens for lim in limits),
+        min(question.shape.max_tokens, most), most))
 
 
 def prior(spec: ModelSpec, device: Device, target: Target, engine: str, page_size: int,
