@@ -25,9 +25,10 @@ _PLENTY_OF_L2_BYTES = 256 << 20
 @app.callback(invoke_without_command=True)
 def measure(
     ctx: typer.Context,
-    workload: Annotated[str | None, typer.Option("--workload", "-w", help="workload.yaml, or a shipped one by name.")
-                        ] = None,
-    model: Annotated[str | None, typer.Option("--model", "-m", help="Instead of the workload's model.")] = None,
+    workload: Annotated[list[str] | None, typer.Option("--workload", "-w", help="workload.yaml, or a shipped one by "
+                                                       "name; may be given again.")] = None,
+    model: Annotated[list[str] | None, typer.Option("--model", "-m", help="Instead of the workload's model; may be "
+                                                                          "given again.")] = None,
     device: Annotated[str, typer.Option(help="cuda or cpu.")] = "cuda",
     budget: Annotated[str, typer.Option(help="Time to spend: 10m, 90s, 1h.")] = "10m",
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder of the profile (default: your profiles, where "
@@ -46,7 +47,7 @@ def measure(
     """Measure the kernels that a workload needs, on this machine, or look after profiles on disk."""
     if ctx.invoked_subcommand is not None:
         return
-    if workload is None:
+    if not workload:
         sys.stdout.write(ctx.get_help() + "\n")
         raise typer.Exit(2)
     from costplan.cli.profile_run import run
@@ -58,8 +59,8 @@ def measure(
         raise UnknownNameError("device", device, ("cpu", "cuda"), where="--device")
     if engine not in ENGINES:
         raise UnknownNameError("engine", engine, ENGINES, where="--engine")
-    wish = Wish(workload, model, device, budget_s(budget), tuple(tp) if tp else None, engine, families(only),
-                tuple(backend) if backend else None, target, seed)
+    wish = Wish(tuple(workload), tuple(model or ()), device, budget_s(budget), tuple(tp) if tp else None, engine,
+                families(only), tuple(backend) if backend else None, target, seed)
     run(wish, out=out, dry_run=dry_run, resume=resume, price_usd_per_h=price)
 
 

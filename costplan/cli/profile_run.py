@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from costplan.cli.profile_setup import Wish
     from costplan.kernels.pool import Pool
     from costplan.kernels.session import Progress
+    from costplan.plan.question import Question
 
 _BUSY_SHARE = 0.5
 _DESCRIBE_S = 60.0
@@ -25,22 +26,19 @@ _DESCRIBE_S = 60.0
 
 def run(wish: Wish, *, out: Path | None, dry_run: bool, resume: bool, price_usd_per_h: float | None) -> None:
     """Measure, or with ``dry_run`` say what would be measured. Raises InputError."""
-    from costplan.cli.plan_inputs import digests, find_workload
     from costplan.cli.profile_setup import asked, check_out, out_folder, partial_of
     from costplan.kernels.pool import Pool
 
-    w = find_workload(wish.workload)
-    q = asked(w, wish)
+    wanted = asked(wish)
     with Pool(wish.device) as pool:
         device = _described(pool)
         folder = out_folder(out, device["key"])
         if not dry_run:
             check_out(folder, resume)
             _warn_if_busy(device)
-        told = {"workload_sha256": digests(w, wish.seed, wish.model, (), ())["workload_sha256"]}
-        head = wish.head(device, told, q.spec.name)
-        with _journal(partial_of(folder), head, keep=not dry_run) as journal:
-            _measure(wish, q, pool, device, journal, folder, dry_run=dry_run, price_usd_per_h=price_usd_per_h)
+        with _journal(partial_of(folder), wish.head(device, wanted), keep=not dry_run) as journal:
+            _measure(wish, [a.question for a in wanted], pool, device, journal, folder, dry_run=dry_run,
+                     price_usd_per_h=price_usd_per_h)
 
 
 def _described(pool: Pool) -> dict[str, Any]:
@@ -79,8 +77,8 @@ def _journal(folder: Path, head: dict[str, Any], *, keep: bool) -> Iterator[Any]
             yield journal
 
 
-def _measure(wish: Wish, q: Any, pool: Pool, device: dict[str, Any], journal: Any, folder: Path, *, dry_run: bool,
-             price_usd_per_h: float | None) -> None:
+def _measure(wish: Wish, questions: list[Question], pool: Pool, device: dict[str, Any], journal: Any, folder: Path, *,
+             dry_run: bool, price_usd_per_h: float | None) -> None:
     from costplan.cli.output import emit, say, style
     from costplan.cli.profile_setup import campaign, device_of, partial_of, settings
     from costplan.kernels.session import Session
@@ -91,11 +89,12 @@ def _measure(wish: Wish, q: Any, pool: Pool, device: dict[str, Any], journal: An
     session = Session(settings(wish), journal, pool.ask, begun.strftime("%Y%m%dT%H%M%S.%f"), line.told)
     ceilings = session.open()
     target = device_of(device, ceilings)
-    chooser = campaign(q, target, wish, session.usable, session.settings.pass_share)
+    chooser = campaign(questions, target, wish, session.usable, session.settings.pass_share)
     if dry_run:
         line.clear()
         price = price_usd_per_h if price_usd_per_h is not None else _listed(target)
-        emit(dry_run_text(DryRun(q.spec.name, wish.workload, device["name"], chooser.demand.systems, chooser.dry_run(),
+        models = ", ".join(dict.fromkeys(q.spec.name for q in questions))
+        emit(dry_run_text(DryRun(models, wish.label, device["name"], chooser.demand.systems, chooser.dry_run(),
                                  tuple(b.name for b in session.usable), chooser.demand.left_out, wish.budget_s, price,
                                  tuple(c.key for c in chooser.first())), style()), None)
         return
@@ -127,7 +126,7 @@ def _finish(folder: Path, journal: Any, wish: Wish, device: dict[str, Any], targ
 
     summary = chooser.summary(_rows(journal))
     held = summary.held_out
-    told = {"name": wish.workload, "model": journal.head["model"], "sha256": journal.head["workload_sha256"],
+    told = {"names": list(wish.workloads), "models": journal.head["models"], "sha256": journal.head["workloads_sha256"],
             "systems": list(chooser.demand.systems), "budget_s": wish.budget_s, "plan_error": summary.plan_error,
             "held_out": {"cases": held.cases, "median": held.median, "p90": held.p90, "step": held.step_error,
                          "by_family": [list(f) for f in held.by_family]},

@@ -12,11 +12,11 @@ from typing import Any
 from pydantic_core import PydanticCustomError
 
 from costplan import __version__
-from costplan.campaign.campaign import Campaign
+from costplan.campaign.campaign import Campaign, campaign_for
 from costplan.campaign.device import Device, measured_device
-from costplan.campaign.shapes import demand
 from costplan.catalog.gpu_spec import GpuSpec
 from costplan.catalog.gpus import gpu, gpu_key
+from costplan.cli.plan_inputs import digests, find_workload
 from costplan.core.errors import InputError, UnknownNameError
 from costplan.kernels.backend import Backend
 from costplan.kernels.session import Settings
@@ -24,7 +24,6 @@ from costplan.plan.question import Question, question
 from costplan.profile.families import FAMILIES
 from costplan.profile.store import search_path
 from costplan.workload.fields import parse_duration
-from costplan.workload.workload import Workload
 
 SLOW_TO_COMPILE = {"torch-cpu-flex": 600.0}
 """Backends that compile every case: left out below this budget (seconds) unless asked for."""
@@ -35,8 +34,8 @@ _MEASURED = "measured by costplan profile on this device"
 class Wish:
     """What the flags say."""
 
-    workload: str
-    model: str | None
+    workloads: tuple[str, ...]
+    models: tuple[str, ...]  # empty: those of the workloads
     device: str
     budget_s: float
     tp: tuple[int, ...] | None
@@ -46,10 +45,16 @@ class Wish:
     target: float
     seed: int
 
-    def head(self, device: Mapping[str, Any], digests: Mapping[str, str], model: str) -> dict[str, Any]:
+    @property
+    def label(self) -> str:
+        """The workloads in words."""
+        return ", ".join(self.workloads)
+
+    def head(self, device: Mapping[str, Any], asked: Sequence[Asked]) -> dict[str, Any]:
         """What must be the same for a run to go on. The budget may change: more time measures more."""
         return {"costplan": __version__, "device": device["key"], "device_name": device["name"],
-                "versions": dict(device["versions"]), "workload": self.workload, **digests, "model": model,
+                "versions": dict(device["versions"]), "workloads": list(self.workloads),
+                "workloads_sha256": [a.sha256 for a in asked], "models": [a.question.spec.name for a in asked],
                 "tp": list(self.tp) if self.tp else None, "engine": self.engine, "target": self.target,
                 "only": list(self.only) if self.only else None, "seed": self.seed,
                 "backends": list(self.backends) if self.backends else None}
@@ -114,21 +119,35 @@ def _described(spec: GpuSpec, found: Mapping[str, Any]) -> GpuSpec:
                    sources=MappingProxyType(told))
 
 
-def asked(w: Workload, wish: Wish) -> Question:
-    """The planning question whose kernels are wanted."""
-    return question(w, wish.seed, wish.model)
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A planning question whose kernels are wanted, and the digest of its workload."""
+
+    question: Question
+    sha256: str
 
 
-def campaign(q: Question, device: Device, wish: Wish, usable: Sequence[Backend], pass_share: float) -> Campaign:
+def asked(wish: Wish) -> list[Asked]:
+    """Every workload with its own model, or with each of the models named."""
+    out = []
+    for name in wish.workloads:
+        w = find_workload(name)
+        for model in wish.models or (None,):
+            out.append(Asked(question(w, wish.seed, model),
+                             digests(w, wish.seed, model, (), ())["workload_sha256"]))
+    return out
+
+
+def campaign(questions: Sequence[Question], device: Device, wish: Wish, usable: Sequence[Backend],
+             pass_share: float) -> Campaign:
     """What to measure. Raises InputError where nothing of it can be."""
-    needed = demand(q, device, engine=wish.engine, tps=wish.tp, only=wish.only)
-    made = Campaign(needed, device, wish.budget_s, wish.target, first_pass_share=pass_share, seed=wish.seed)
+    made = campaign_for(questions, device, budget_s=wish.budget_s, target=wish.target, engine=wish.engine, tps=wish.tp,
+                        only=wish.only, seed=wish.seed)
     takers = [sum(b.supports(w.case) is None for b in usable if w.case.family in b.families) for w in made.design]
     if not any(takers):
         raise InputError("no usable kernel backend runs any shape of this workload",
                          hint="`costplan doctor` lists what each backend can do")
-    return Campaign(needed, device, wish.budget_s, wish.target, max(1.0, sum(takers) / len(takers)), pass_share,
-                    wish.seed)
+    return replace(made, backends=max(1.0, sum(takers) / len(takers)), first_pass_share=pass_share)
 
 
 def out_folder(out: Path | None, key: str) -> Path:
