@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -13,9 +11,9 @@ from costplan.core.evidence import Evidence
 from costplan.perf import roofline
 from costplan.perf.attention_rows import at_page, without_spare_splits
 from costplan.perf.engine_kernels import engine_rows
-from costplan.perf.grid import SD_PER_EXTRAPOLATED_OCTAVE, Grid, Reading
 from costplan.perf.kernel_source import OWN, KernelSource, Trust, WorkAt, baseline, measured, nearest, peak
-from costplan.perf.timed import MAX_OCTAVES, TimedKernel
+from costplan.perf.prompt_grid import PromptGrid, prompt_grid
+from costplan.perf.timed import TimedKernel
 from costplan.profile.table import Table
 
 PREFILL_EFFICIENCY = 0.55
@@ -51,10 +49,10 @@ class MlaShape:
 
 
 def attention(src: KernelSource, shape: AttentionShape, *, prefill: bool) -> TimedKernel:
-    """Free coordinates: ``(batch, q_len)`` of prompts without cached context, or ``(batch, kv_len)`` in decode.
+    """Free coordinates: ``(batch, kv_len)`` in decode, or ``(batch, q_len)`` of prompts without cached context, and
+    ``(batch, q_len, kv_len)`` too where `reads_context`.
 
-    Of rows that `costplan profile` measured those of the engine's kernel and page size answer (`attention_rows`), and
-    uneven lengths slow it down as measured (`ragged`).
+    Of rows that `costplan profile` measured those of the engine's kernel and page size answer (`attention_rows`).
     """
     family = "attn_prefill" if prefill else "attn_decode"
     kernel = src.kernel(family, work_of(shape, prefill=prefill), peak(src.target, "bf16"),
@@ -63,74 +61,25 @@ def attention(src: KernelSource, shape: AttentionShape, *, prefill: bool) -> Tim
     if found is None:
         return kernel
     rows, near, trust, own = found
-    if prefill and own:
-        rows = rows.take(np.asarray(rows.columns["kv_len"]) == np.asarray(rows.columns["q_len"]))
-        if not len(rows):
-            return kernel
     base = baseline(work_of(near, prefill=prefill), src.measured_on, peak(src.measured_on, "bf16"))
-    coords = ("batch", "q_len" if prefill else "kv_len")
-    timed = measured(kernel, rows, coords, base, trust)
-    return _many_prompts(timed) if prefill and own else timed
+    if prefill and own:
+        return kernel.with_grid(prompt_grid(rows, base), trust.log_sd, trust.evidence)
+    return measured(kernel, rows, ("batch", "q_len" if prefill else "kv_len"), base, trust)
 
 
-def chunk_attention(src: KernelSource, shape: AttentionShape) -> TimedKernel | None:
-    """Prompts after a cached context; free coordinates: ``(batch, q_len, kv_len)``.
-
-    None where the table that answers for prefill holds no row with ``kv_len > q_len``: then `ops.equal_square` maps a
-    chunk to a fresh prompt with as many query-key pairs.
-    """
-    found = _rows(src, shape, "attn_prefill")
-    if found is None:
-        return None
-    rows, near, trust, own = found
-    chunks = np.asarray(rows.columns["kv_len"]) > np.asarray(rows.columns["q_len"])
-    if not own or not chunks.any():
-        return None
-    kernel = src.kernel("attn_prefill", _chunk_work(shape), peak(src.target, "bf16"), PREFILL_EFFICIENCY)
-    base = baseline(_chunk_work(near), src.measured_on, peak(src.measured_on, "bf16"))
-    return _many_prompts(measured(kernel, rows, ("batch", "q_len", "kv_len"), base, trust))
-
-
-@dataclass(frozen=True, slots=True)
-class ManyPrompts:
-    """A grid of prompts that answers for any number of them in a step: many are short ones, and a profile of one's own
-    holds few. The efficiency of the largest batch stands in, with doubt as for five doublings at most."""
-
-    grid: Grid
-
-    def read(self, point: Sequence[float]) -> Reading:
-        known = self.grid.read((self._batch(point), *point[1:]))
-        octaves = min(MAX_OCTAVES, math.log2(point[0] / self._batch(point)))
-        if octaves < 1e-9:
-            return known
-        return Reading(known.log_ratio, math.hypot(known.log_sd, SD_PER_EXTRAPOLATED_OCTAVE * octaves),
-                       Evidence.EXTRAPOLATED, max(octaves, known.octaves))
-
-    def value(self, point: Sequence[float]) -> tuple[float, float]:
-        return self.grid.value((self._batch(point), *point[1:]))
-
-    def _batch(self, point: Sequence[float]) -> float:
-        return min(point[0], float(self.grid.axes[0][-1]))
-
-
-def _many_prompts(kernel: TimedKernel) -> TimedKernel:
-    return replace(kernel, grid=ManyPrompts(kernel.grid)) if isinstance(kernel.grid, Grid) else kernel
+def reads_context(kernel: TimedKernel) -> bool:
+    """Whether prompts after a cached context were measured. Where not, `ops.equal_square` maps such a chunk to a fresh
+    prompt with as many query-key pairs."""
+    return isinstance(kernel.grid, PromptGrid) and kernel.grid.chunks is not None
 
 
 def work_of(s: AttentionShape, *, prefill: bool) -> WorkAt:
     """FLOPs and bytes at the coordinates of `attention`."""
     kv_bytes = dtype(s.kv_dtype).bytes
     if prefill:
-        return lambda p: roofline.attn_prefill(p[0], p[1], p[1], s.num_heads, s.num_kv_heads, s.head_dim, kv_bytes,
-                                               s.window)
+        return lambda p: roofline.attn_prefill(p[0], p[1], p[2] if len(p) > 2 else p[1], s.num_heads, s.num_kv_heads,
+                                               s.head_dim, kv_bytes, s.window)
     return lambda p: roofline.attn_decode(p[0], p[1], s.num_heads, s.num_kv_heads, s.head_dim, kv_bytes, s.window)
-
-
-def _chunk_work(s: AttentionShape) -> WorkAt:
-    """The same at ``(batch, q_len, kv_len)``; the corners of a grid where ``kv_len < q_len`` count as equal."""
-    kv_bytes = dtype(s.kv_dtype).bytes
-    return lambda p: roofline.attn_prefill(p[0], p[1], max(p[1], p[2]), s.num_heads, s.num_kv_heads, s.head_dim,
-                                           kv_bytes, s.window)
 
 
 def _rows(src: KernelSource, shape: AttentionShape, family: str) -> tuple[Table, AttentionShape, Trust, bool] | None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar, cast
 
 from costplan.catalog.gpu_spec import GpuSpec
-from costplan.perf.attention_kernel import AttentionShape, MlaShape, attention, chunk_attention, mla
+from costplan.perf.attention_kernel import AttentionShape, MlaShape, attention, mla
 from costplan.perf.collective_kernel import collective
 from costplan.perf.elementwise_kernel import Parts, elementwise
 from costplan.perf.formats import MatmulFormat
@@ -52,17 +52,9 @@ class KernelBook:
         return self._keep(("decode", shape), lambda: self._uneven(shape, attention(self.source, shape, prefill=False)))
 
     def attn_prefill(self, shape: AttentionShape) -> TimedKernel:
-        """Coordinates: ``(batch, q_len)``."""
+        """Coordinates: ``(batch, q_len)``, and ``(batch, q_len, kv_len)`` too where `reads_context`."""
         return self._keep(("prefill", shape), lambda: self._uneven(shape, attention(self.source, shape, prefill=True),
                                                                    prefill=True))
-
-    def attn_chunk(self, shape: AttentionShape) -> TimedKernel | None:
-        """Coordinates: ``(batch, q_len, kv_len)``; None where nobody measured prompts after a cached context."""
-        def make() -> TimedKernel | None:
-            kernel = chunk_attention(self.source, shape)
-            return None if kernel is None else self._uneven(shape, kernel, prefill=True)
-
-        return self._keep(("chunk", shape), make)
 
     def _uneven(self, shape: AttentionShape, kernel: TimedKernel, *, prefill: bool = False) -> TimedKernel:
         return uneven(self.source, shape, kernel, prefill=prefill)

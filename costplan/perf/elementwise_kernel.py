@@ -22,12 +22,12 @@ Parts = tuple[tuple[str, int], ...]
 
 MEASURED_OPS: dict[str, tuple[str, ...]] = {
     "norm": ("add_rms_norm", "rms_norm"), "rope": ("rope",), "kv_write": ("kv_write",), "act_mul": ("silu_mul",),
-    "quant": ("quant_fp8",), "sampling": ("sampling",),
+    "quant": ("quant_fp8",), "quant_int8": ("quant_int8",), "sampling": ("sampling",),
 }
 """Part of a step -> ``op`` of the rows that stand for it, best first."""
 
 BYTES_PER_ELEMENT = {"add_rms_norm": 8.0, "rms_norm": 4.0, "rope": 4.0, "kv_write": 4.0, "silu_mul": 6.0,
-                     "quant_fp8": 3.0, "sampling": 16.0}
+                     "quant_fp8": 3.0, "quant_int8": 3.0, "sampling": 16.0}
 """Traffic for each of a row's ``m * k`` elements in 16 bits: the baseline whose multiple is interpolated.
 
 ``k`` counts the elements that come out: of ``silu_mul`` half of those that go in, of ``rope`` queries and keys, of

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from costplan.catalog.model_spec import Attention, Layer, LinearMixer, MlaAttention, ModelSpec, MoeMlp
 from costplan.core.evidence import Evidence
-from costplan.perf.attention_kernel import AttentionShape, MlaShape
+from costplan.perf.attention_kernel import AttentionShape, MlaShape, reads_context
 from costplan.perf.batch import BatchState
 from costplan.perf.book import KernelBook
 from costplan.perf.formats import MatmulFormat, matmul_format
@@ -130,7 +130,8 @@ class StepBuilder:
             kernel = self.book.gemm(round(n), round(k), fmt, name)
             self.ops.append(Op("head" if part == "lm_head" else "gemm", kernel, count, at))
             if fmt.act_bytes < 2 and name != "lm_head" and not self.book.static_quant:
-                self._elementwise("quant", k * (2 + fmt.act_bytes), count, quant=k)
+                self._elementwise("quant", k * (2 + fmt.act_bytes), count,
+                                  **{"quant_int8" if fmt.compute == "int8" else "quant": k})
 
     def _elementwise(self, name: str, bytes_per_token: float, count: float, at: Points = _tokens,
                      **widths: float) -> None:
@@ -177,9 +178,8 @@ class StepBuilder:
         window = a.window or 0
         shape = AttentionShape(heads, kv_heads, a.head_dim, self.kv_dtype, window, self.page_size)
         self.ops.append(Op("attention", self.book.attn_decode(shape), count, _decode))
-        chunks = self.book.attn_chunk(shape)
-        self.ops.append(Op("attention", self.book.attn_prefill(shape), count, _prefill(window)) if chunks is None
-                        else Op("attention", chunks, count, _chunks))
+        prompts = self.book.attn_prefill(shape)
+        self.ops.append(Op("attention", prompts, count, _chunks if reads_context(prompts) else _prefill(window)))
         self._gemm("o_proj", hidden, heads * a.v_head_dim, "attention", count)
         self._all_reduce(count)
 

@@ -22,11 +22,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from costplan.core.errors import OutOfRangeError
-from costplan.perf.attention_kernel import AttentionShape, attention, chunk_attention, nearest_heads
+from costplan.perf.attention_kernel import AttentionShape, attention, nearest_heads, reads_context
 from costplan.perf.attention_rows import nearest_page, without_spare_splits
 from costplan.perf.engine_kernels import engine_rows
 from costplan.perf.grid import Reading
 from costplan.perf.kernel_source import KernelSource, Source
+from costplan.perf.prompt_grid import PromptGrid
 from costplan.perf.timed import Reader, TimedKernel
 from costplan.profile.lengths import read
 from costplan.profile.table import Table
@@ -76,6 +77,9 @@ def uneven(src: KernelSource, shape: AttentionShape, kernel: TimedKernel, *, pre
     for source in src.own():
         decode, prompts = slowdowns(src, source, shape)
         slowdown = prompts if prefill else decode
+        if slowdown is not None and isinstance(kernel.grid, PromptGrid):
+            return replace(kernel, grid=replace(kernel.grid, log_slowdown=slowdown.logs[0],
+                                                slowdown_sd=slowdown.sds[0]))
         if slowdown is not None:
             return replace(kernel, grid=Slower(kernel.grid, slowdown))
     return kernel
@@ -110,7 +114,7 @@ class _Batch:
 
 def _batches(rows: Table, alone: KernelSource, shape: AttentionShape) -> list[_Batch]:
     """The fastest kernel of each batch; those far outside the equal ones that were measured are left out."""
-    decode, prompts = attention(alone, shape, prefill=False), chunk_attention(alone, shape)
+    decode, prompts = attention(alone, shape, prefill=False), attention(alone, shape, prefill=True)
     fastest: dict[str, float] = {}
     for word, s in zip(rows.text("lengths"), np.asarray(rows.columns["latency_s"]).tolist(), strict=True):
         fastest[word] = min(s, fastest.get(word, math.inf))
@@ -119,12 +123,14 @@ def _batches(rows: Table, alone: KernelSource, shape: AttentionShape) -> list[_B
         pairs = read(word)
         one = [kv for q, kv in pairs if q == 1]
         more = [(q, kv) for q, kv in pairs if q > 1]
-        if (one and decode.grid is None) or (more and prompts is None):
+        if (one and decode.grid is None) or (more and prompts.grid is None):
+            continue
+        if any(kv > q for q, kv in more) and not reads_context(prompts):
             continue
         try:
             decode_s = decode.seconds((len(one), sum(one) / len(one))) if one else 0.0
             prompts_s = prompts.seconds((len(more), sum(q for q, _ in more) / len(more),
-                                         sum(kv for _, kv in more) / len(more))) if more and prompts else 0.0
+                                         sum(kv for _, kv in more) / len(more))) if more else 0.0
         except OutOfRangeError:
             continue
         out.append(_Batch(len(pairs), len(one), seconds, decode_s, prompts_s))

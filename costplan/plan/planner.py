@@ -125,7 +125,8 @@ def _deepened(best: Plan, draft: Draft, asked: Question, market: Market, evaluat
     """The recommended plan with its page sizes and shocks."""
     fleet = replace(draft, active=best.replicas - best.spare_replicas, rental=best.money.rental)
     shocks = tuple(Shocks(asked, market, evaluator, fleet).cases()) if opts.robustness else ()
-    return replace(best, pages=page_choices(asked, draft.candidate), robustness=shocks)
+    own = evaluator.bench.profiles.get(best.config.gpu)
+    return replace(best, pages=page_choices(asked, draft.candidate, profile=own), robustness=shocks)
 
 
 def _per_gpu(drafts: Sequence[Draft]) -> list[Draft]:

@@ -112,6 +112,8 @@ def space(spec: ModelSpec, choices: Candidates, limits: Constraints, prices: Seq
 def _gpus(choices: Candidates, prices: Sequence[Price], own: frozenset[str], out: Leftovers) -> list[GpuSpec]:
     """GPUs that the user named, else those that are both priced and measured."""
     priced = {p.gpu for p in prices}
+    for name in sorted(own - priced - set(choices.gpus or ())):
+        out.add("no price of a measured device; give --price NAME=USD", name)
     if choices.gpus is not None:
         named = dict.fromkeys(find_gpu(n, where="candidates.gpus").name for n in choices.gpus)
         for name in named:
@@ -119,8 +121,6 @@ def _gpus(choices: Candidates, prices: Sequence[Price], own: frozenset[str], out
                 out.add("no price within the constraints", name)
         return [find_gpu(n) for n in named if n in priced]
     measured = {p.manifest.gpu for p in list_profiles() if p.manifest} | own
-    for name in sorted(own - priced):
-        out.add("no price within the constraints", name)
     for name in sorted(priced - measured):
         out.add("no measured kernels; name it under candidates.gpus to include it", name)
     return [find_gpu(n) for n in sorted(priced & measured)]
