@@ -27,7 +27,7 @@ from costplan.perf.ragged import slowdowns
 from costplan.perf.step_parts import KernelStepParts
 from costplan.profile.table import Table
 
-from .. import own_profile as own
+from .. import own_profile as own  # noqa: TID252
 
 CPU = read_spec(own.DEVICE, where="test")
 SPEC = model("qwen3-0.6b")
