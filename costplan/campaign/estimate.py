@@ -20,7 +20,7 @@ class Protocol:
     """
 
     passes: int = 2
-    regimes: int = 2
+    regimes: float = 1.5
     warmup_s: float = 0.025
     warmup_max_s: float = 0.5
     warmup_calls: int = 3
@@ -35,7 +35,7 @@ class Protocol:
 
 
 CUDA = Protocol()
-CPU = Protocol(samples=10, sample_s=0.12, cap_s=0.8, warmup_max_s=0.3, least_samples=2, fixed_s=0.005,
+CPU = Protocol(samples=10, sample_s=0.12, cap_s=0.6, warmup_max_s=0.2, least_samples=2, fixed_s=0.005,
                fill_bytes_per_s=0.4e9)
 
 

@@ -13,12 +13,55 @@ if TYPE_CHECKING:
     from costplan.profile.sanity import Peaks
     from costplan.profile.store import Listed, Profile
 
-app = typer.Typer(help="Measured kernels on disk: import, list, show, verify.", no_args_is_help=True)
+app = typer.Typer(help="Measure the kernels that a workload needs: `costplan profile --workload chat --device cpu`. "
+                       "Or import, list, show, verify profiles.")
 import_app = typer.Typer(help="Make a profile from somebody else's measurements.", no_args_is_help=True)
 app.add_typer(import_app, name="import")
 
 _JsonFlag = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
 _PLENTY_OF_L2_BYTES = 256 << 20
+
+
+@app.callback(invoke_without_command=True)
+def measure(
+    ctx: typer.Context,
+    workload: Annotated[list[str] | None, typer.Option("--workload", "-w", help="workload.yaml, or a shipped one by "
+                                                       "name; may be given again.")] = None,
+    model: Annotated[list[str] | None, typer.Option("--model", "-m", help="Instead of the workload's model; may be "
+                                                                          "given again.")] = None,
+    device: Annotated[str, typer.Option(help="cuda or cpu.")] = "cuda",
+    budget: Annotated[str, typer.Option(help="Time to spend: 10m, 90s, 1h.")] = "10m",
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder of the profile (default: your profiles, where "
+                                                                 "plans look).")] = None,
+    tp: Annotated[list[int] | None, typer.Option(help="Tensor-parallel sizes to measure for; again for more.")] = None,
+    engine: Annotated[str, typer.Option(help="Whose kernels to measure: vllm, sglang, trtllm.")] = "vllm",
+    only: Annotated[list[str] | None, typer.Option(help="Only these kernel families: gemm, attention, ...")] = None,
+    backend: Annotated[list[str] | None, typer.Option(help="Only these backends; see `costplan doctor`.")] = None,
+    target: Annotated[float, typer.Option(min=0.001, max=0.5, help="Stop at this relative error of a plan's step "
+                                                                   "time.")] = 0.03,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of inputs, order and held-out shapes.")] = 0,
+    price: Annotated[float | None, typer.Option(min=0, help="USD per hour of this device, for --dry-run.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be measured and what it takes.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")] = False,
+) -> None:
+    """Measure the kernels that a workload needs, on this machine, or look after profiles on disk."""
+    if ctx.invoked_subcommand is not None:
+        return
+    if not workload:
+        sys.stdout.write(ctx.get_help() + "\n")
+        raise typer.Exit(2)
+    from costplan.cli.profile_run import run
+    from costplan.cli.profile_setup import Wish, budget_s, families
+    from costplan.core.errors import UnknownNameError
+    from costplan.perf.assemble import ENGINES
+
+    if device not in ("cpu", "cuda"):
+        raise UnknownNameError("device", device, ("cpu", "cuda"), where="--device")
+    if engine not in ENGINES:
+        raise UnknownNameError("engine", engine, ENGINES, where="--engine")
+    wish = Wish(tuple(workload), tuple(model or ()), device, budget_s(budget), tuple(tp) if tp else None, engine,
+                families(only), tuple(backend) if backend else None, target, seed)
+    run(wish, out=out, dry_run=dry_run, resume=resume, price_usd_per_h=price)
 
 
 @import_app.command("aiconfigurator")

@@ -62,7 +62,7 @@ def _fastest(src: KernelSource, n: int, k: int, name: str) -> Picked | None:
         near = near.take(np.asarray(near.columns["m"]) <= 256)
         typical = median_latency_s(near)
         if typical < best:
-            best, picked = typical, Picked(rows, src.trust_in(order), name)
+            best, picked = typical, Picked(rows, src.trust_in(order), name, source)
     return picked
 
 

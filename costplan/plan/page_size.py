@@ -10,12 +10,16 @@ import numpy as np
 from costplan.catalog.gpus import gpu as find_gpu
 from costplan.catalog.model_spec import Attention, ModelSpec
 from costplan.core.errors import DoesNotFitError
-from costplan.perf.assemble import sources_for
+from costplan.perf.assemble import kernel_engine, sources_for
+from costplan.perf.attention_rows import without_spare_splits
+from costplan.perf.engine_kernels import engine_rows, kernel_prefixes
+from costplan.perf.kernel_source import OWN
 from costplan.plan.emit_facts import engine_facts
 from costplan.plan.emit_pages import CANDIDATES, page_rule
 from costplan.plan.question import Question
 from costplan.plan.space import Candidate, candidate, default_page
 from costplan.plan.types import PageChoice
+from costplan.profile.families import FAMILIES
 from costplan.profile.store import Profile
 from costplan.profile.table import Table
 
@@ -76,28 +80,33 @@ def _fits(question: Question, c: Candidate, block_size: int) -> float:
 
 
 def measured_efficiency(spec: ModelSpec, c: Candidate, base: int, profile: Profile | None = None) -> dict[int, float]:
-    """Speed of decode attention by page size over that of ``base``, from rows that differ in the page only.
+    """Speed of decode attention by page size over that of ``base``, from rows that differ in the page only: one
+    kernel (the engine's, where several were measured), the same splits or the automatic ones on both sides.
 
     Empty where the profiles hold one page size, or none.
     """
+    gpu = find_gpu(c.config.gpu)
+    prefixes = kernel_prefixes(kernel_engine(c.config.engine), gpu)
     dims = {m.head_dim for g in spec.layers for m in g.layer.mixers if isinstance(m, Attention)}
-    for source in sources_for(find_gpu(c.config.gpu), c.config.engine, profile).profiles:
-        table = source.table("attn_decode")
-        found = _ratios(table, dims, base) if table is not None else {}
-        if found:
-            return found
+    for source in sources_for(gpu, c.config.engine, profile).profiles:
+        table = source.table("attn_decode") if source.engine == OWN else None
+        if table is not None:
+            rows = table.take(np.isin(np.asarray(table.columns["head_dim"]), list(dims)))
+            found = _ratios(without_spare_splits(engine_rows(rows, prefixes)), base)
+            if found:
+                return found
     return {}
 
 
-def _ratios(table: Table, dims: set[int], base: int) -> dict[int, float]:
+def _ratios(table: Table, base: int) -> dict[int, float]:
     """Geometric mean of latency(base) / latency(size) over equal shapes."""
     columns = table.columns
     pages = np.asarray(columns["page_size"])
     if len(set(pages.tolist()) - {0}) < 2:
         return {}
-    keys = [n for n in columns if n not in ("page_size", "latency_s", "spread", "runs")]
+    keys = [n for n in FAMILIES[table.family].ints if n != "page_size"]
     rows: dict[tuple[object, ...], dict[int, float]] = {}
-    for i in np.flatnonzero(np.isin(np.asarray(columns["head_dim"]), list(dims)) & (pages > 0)).tolist():
+    for i in np.flatnonzero(pages > 0).tolist():
         key = (*(columns[k][i] for k in keys), *(codes[i] for codes in table.codes.values()))
         rows.setdefault(key, {})[int(pages[i])] = float(columns["latency_s"][i])
     logs: dict[int, list[float]] = {}
