@@ -24,6 +24,8 @@ FIRST_SHARE = 0.5
 """Part of the budget for the first grid where it does not fit whole."""
 ROUND_SHARE = 0.04
 """Part of the budget between two looks at the results."""
+PATIENCE, STALLED = 4, 0.97
+"""Rounds after which the error must have fallen by 3 %: kernels with a jagged curve cannot be known any better."""
 HELD_OUT_SHARE = 0.08
 HELD_OUT = 48
 MAX_CASE_S = {"cpu": 2.0, "cuda": 15.0}
@@ -56,6 +58,7 @@ class Campaign:
     seed: int = 1
     why: str = "nothing is measured yet"
     _asked: set[Case] = field(default_factory=set)
+    _errors: list[float] = field(default_factory=list)
 
     @property
     def max_case_s(self) -> float:
@@ -99,6 +102,9 @@ class Campaign:
         error = plan_error(measured, self.demand, self.device)
         if error <= self.target:
             return self._stop(f"the plan's error of {error:.1%} is below the target of {self.target:.1%}")
+        self._errors.append(error)
+        if len(self._errors) > PATIENCE and error > STALLED * self._errors[-1 - PATIENCE]:
+            return self._stop(f"more cases no longer help: the plan's error stays at {error:.1%}")
         left = self._left_s(known, budget_left_s)
         batch = max(self._share_s(ROUND_SHARE), 2 * self.max_case_s)
         cases = next_cases(measured, self.demand, self.device, budget_left_s=left, max_case_s=self.max_case_s,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -70,14 +70,14 @@ def baseline_of(kernel: Kernel, device: Device) -> Baseline:
 
 
 def fit(kernel: Kernel, measured: Measured, device: Device) -> Fit:
-    """``kernel`` from what was measured of it, or of smaller ones in its place: efficiencies carry over."""
+    """``kernel`` from what was measured of it; beyond that from smaller ones in its place: efficiencies carry over."""
     own = baseline_of(kernel, device)
     timed = TimedKernel(kernel.label, None, own, default_log_ratio=math.log(2.0))
     points: dict[tuple[int, ...], tuple[float, float]] = {}
     for rung in ladder(kernel):
-        base = own if rung == kernel else baseline_of(rung, device)
+        base, reach = baseline_of(rung, device), _reach(points)
         for at, seconds in measured.at(rung).items():
-            if at not in points:
+            if reach is None or not reach[0] <= at[0] <= reach[1]:
                 points[at] = seconds / base(at) * own(at), octaves_between(kernel, rung)
     if not points or not kernel.sweep:
         return Fit(kernel, timed, {})
@@ -86,6 +86,11 @@ def fit(kernel: Kernel, measured: Measured, device: Device) -> Fit:
     grid = grid_from(Table(kernel.family, columns, {}, {}), kernel.sweep, own)
     away = {at: o for at, (_, o) in points.items()}
     return Fit(kernel, timed.with_grid(grid, 0.0, Evidence.MEASURED), away if any(away.values()) else {})
+
+
+def _reach(points: Collection[tuple[int, ...]]) -> tuple[int, int] | None:
+    """Least and greatest size along the first axis."""
+    return (min(at[0] for at in points), max(at[0] for at in points)) if points else None
 
 
 def octaves_between(kernel: Kernel, other: Kernel) -> float:

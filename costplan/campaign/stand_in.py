@@ -10,9 +10,9 @@ from costplan.campaign.kernel import Kernel
 from costplan.campaign.work import fits
 from costplan.profile.case import Case
 
-_SHRINKS = {"gemm": ("n", "k"), "moe": ("inter_size", "num_experts", "hidden_size"), "elementwise": ("k",)}
-"""Columns that perf/ interpolates over; attention of other heads would not be found."""
-_LEAST = 512
+_SHRINKS = {"gemm": {"n": 512, "k": 512}, "moe": {"num_experts": 16, "inter_size": 128, "hidden_size": 512},
+            "elementwise": {"k": 512}}
+"""Least sizes of the columns that perf/ interpolates over; attention of other heads would not be found."""
 
 
 def affordable(case: Case, device: Device, max_case_s: float) -> bool:
@@ -22,13 +22,15 @@ def affordable(case: Case, device: Device, max_case_s: float) -> bool:
 
 def ladder(kernel: Kernel) -> Iterator[Kernel]:
     """``kernel``, then ever smaller ones: the widest of its dimensions halved each time."""
-    names = _SHRINKS.get(kernel.family, ())
+    least = dict(_SHRINKS.get(kernel.family, {}))
+    if kernel.family == "moe":
+        least["num_experts"] = max(least["num_experts"], 2 * kernel.number("top_k"))
     while True:
         yield kernel
-        wide = [n for n in names if kernel.number(n) >= 2 * _LEAST]
-        if not wide:
+        room = {n: kernel.number(n) / low for n, low in least.items() if kernel.number(n) >= 2 * low}
+        if not room:
             return
-        widest = max(wide, key=kernel.number)
+        widest = max(room, key=room.__getitem__)
         values = dict(kernel.fixed)
         values[widest] = int(values[widest]) // 2
         kernel = Kernel.of(kernel.family, kernel.sweep, **values)
