@@ -11,6 +11,7 @@ CUDA: tuple[tuple[str, str], ...] = tuple((name, f"{_HERE}.{place}") for name, p
     ("torch-fp8-block", "cuda_fp8:CudaFp8Block"),
     ("torch-int8", "cuda_int:CudaInt8"),
     ("torch-int4", "cuda_int:CudaInt4"),
+    ("torch-nvfp4", "cuda_nvfp4:CudaNvfp4"),
     ("torch-moe", "cuda_moe:CudaMoe"),
     ("torch-moe-fp8", "cuda_moe:CudaMoeFp8"),
     ("torch-elementwise", "cuda_elementwise:CudaElementwise"),

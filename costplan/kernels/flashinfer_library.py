@@ -54,4 +54,4 @@ def workspace(device: str) -> Any:
     """Scratch memory that all wrappers of a case share: they run one after another."""
     import torch
 
-    return torch.zeros(WORKSPACE_BYTES, dtype=torch.uint8, device=device)
+    return torch.empty(WORKSPACE_BYTES, dtype=torch.uint8, device=device)

@@ -17,6 +17,9 @@ OPS = ("all_reduce", "all_gather", "reduce_scatter", "alltoall")
 TOLERANCE = 1e-2
 START_S = 120.0
 _STOP = -1
+_NAMES = {"all_gather": ("all_gather_single", "all_gather_into_tensor"),
+          "reduce_scatter": ("reduce_scatter_single", "reduce_scatter_tensor"), "alltoall": ("all_to_all_single",)}
+"""torch's functions, the name of torch 2.13 before that of earlier ones."""
 
 
 class Nccl:
@@ -140,8 +143,7 @@ def _member(plan: Plan, rank: int, port: int) -> Callable[[], Any]:
         return reduce
     sizes = {"all_gather": plan.ranks * given.numel(), "reduce_scatter": given.numel() // plan.ranks}
     out = torch.full((sizes.get(plan.op, given.numel()),), float("nan"), dtype=given.dtype, device=where)
-    run: Any = {"all_gather": dist.all_gather_into_tensor, "reduce_scatter": dist.reduce_scatter_tensor,
-           "alltoall": dist.all_to_all_single}[plan.op]
+    run: Any = next(getattr(dist, n) for n in _NAMES[plan.op] if hasattr(dist, n))
 
     def call() -> Any:
         run(out, given)
