@@ -35,7 +35,8 @@ def torch_facts() -> dict[str, Any]:
         return {"error": said(e)}
     out: dict[str, Any] = {"version": torch.__version__, "cuda": torch.version.cuda}
     try:
-        out["cudnn"] = torch.backends.cudnn.version()
+        cudnn: Any = torch.backends.cudnn
+        out["cudnn"] = cudnn.version()
         out["gpus"] = [_gpu(torch.cuda.get_device_properties(i)) for i in range(torch.cuda.device_count())]
     except (RuntimeError, AssertionError, OSError) as e:
         out["cuda_error"] = said(e)

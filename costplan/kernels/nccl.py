@@ -82,7 +82,8 @@ class Group:
             s.bind(("127.0.0.1", 0))
             port = s.getsockname()[1]
         self._turn: Any = torch.zeros(1, dtype=torch.int64)
-        self._turn.share_memory_()
+        share: Any = self._turn.share_memory_
+        share()
         spawned = multiprocessing.get_context("spawn")
         peers = [spawned.Process(target=_peer, args=(plan, rank, port, self._turn), daemon=True)
                  for rank in range(1, plan.ranks)]

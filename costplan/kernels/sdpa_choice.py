@@ -51,7 +51,8 @@ def read(text: str) -> Question:
     if dtype not in ("bf16", "fp16", "fp32") or min(sizes) < 1 or max(sizes) > 1 << 20 or sizes[0] % sizes[1]:
         raise InputError("torch's attention takes bf16, fp16 or fp32, and heads that divide among KV heads",
                          where="--sdpa", hint=f"for example: {EXAMPLE!r}")
-    return Question(dtype, *sizes, causal)
+    num_heads, num_kv_heads, head_dim, q_len, kv_len, batch = sizes
+    return Question(dtype, num_heads, num_kv_heads, head_dim, q_len, kv_len, batch, causal)
 
 
 def choice(text: str) -> dict[str, Any]:
