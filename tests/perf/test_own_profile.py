@@ -90,8 +90,9 @@ def test_a_contiguous_cache_stands_for_a_paged_one_only_where_nothing_else_was_m
     assert nearest_page(rows, 1) == 64
     only = Source(attn_decode=own.decode_rows((0,))).table("attn_decode")
     assert only is not None
-    assert len(at_page(only, 16).rows) == len(only)
-    assert at_page(only, 16).log_sd == 0
+    paged = at_page(only, 16, lambda _: lambda _: 1.0)
+    assert len(paged.rows) == len(only)
+    assert paged.log_sd == 0
 
 
 @pytest.mark.parametrize("engine", ["costplan", "vllm"])
@@ -119,14 +120,19 @@ def test_a_slower_page_never_lowers_decode_time(a: float, b: float, batch: int, 
     assert seconds(low) <= seconds(high) * (1 + 1e-9)
 
 
-def test_sizes_measured_at_another_page_are_carried_over_with_the_ratio_of_the_pages() -> None:
-    """Page 16 was measured at one size only; the whole grid of page 128 then answers, 1.5 times as slow."""
-    rows = [r for r in own.decode_rows((16, 128)) if r["page_size"] == 128 or (r["batch"], r["kv_len"]) == (4, 1024)]
-    source = Source(attn_decode=rows, attn_ragged=None)
+@pytest.mark.parametrize("measured_at", [(4, 1024), (8, 3000)])
+def test_a_page_measured_at_few_sizes_shifts_the_grid_of_another(measured_at: tuple[int, int]) -> None:
+    """Page 16 was measured once, on the grid of page 128 or beside it; that grid then answers, 1.5 times as slow."""
+    once = {**next(iter(own.decode_rows((16,)))), "batch": measured_at[0], "kv_len": measured_at[1],
+            "latency_s": 1.5 * own.decode_s(*measured_at)}
+    source = Source(attn_decode=[*own.decode_rows((128,)), once], attn_ragged=None)
     for point in ((4, 1024), (64, 8192), (1, 128)):
         timing = attention(kernels(source), shape(16), prefill=False).time(point)
-        assert timing.seconds == pytest.approx(1.5 * own.decode_s(*point), rel=1e-6)
-    assert timing.evidence is not Evidence.MEASURED
+        assert timing.seconds == pytest.approx(1.5 * own.decode_s(*point), rel=0.03)
+        assert timing.evidence is Evidence.INTERPOLATED
+        there = attention(kernels(source), shape(128), prefill=False).time(point)
+        assert there.seconds == pytest.approx(own.decode_s(*point), rel=1e-6)
+        assert there.evidence is Evidence.MEASURED
 
 
 def test_without_automatic_splits_the_fastest_one_stands_in() -> None:
