@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -32,13 +33,15 @@ def incomparable(a: Manifest, b: Manifest) -> list[str]:
 
 
 def throttled(telemetry: Mapping[str, Any]) -> str:
-    """Why a device ran below its clocks while this was measured; empty where it did not, or nobody looked."""
-    reasons = telemetry.get("throttle_reasons") or ()
-    names = [reasons] if isinstance(reasons, str) else [str(r) for r in reasons]
-    bad = [n for n in names if n.lower() not in _HARMLESS]
-    if bad:
-        return ", ".join(bad)
-    return "throttled" if telemetry.get("throttled") is True else ""
+    """Why a device ran below its clocks before or after this was measured; empty where it did not, or nobody
+    looked."""
+    seen = [telemetry, *(t for k in ("before", "after") if isinstance(t := telemetry.get(k), Mapping))]
+    bad: dict[str, None] = {}
+    for t in seen:
+        reasons = t.get("throttle_reasons") or ()
+        names = re.split(r"[ ,|]+", reasons) if isinstance(reasons, str) else [str(r) for r in reasons]
+        bad |= dict.fromkeys(n for n in names if n.lower() not in _HARMLESS)
+    return ", ".join(bad)
 
 
 def _machine(m: Manifest) -> Mapping[str, Any]:

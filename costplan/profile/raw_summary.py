@@ -36,7 +36,7 @@ def summarise(samples: Samples) -> RawSummary:
     own = [s for s in samples.sampled if not s.sentinel]
     return RawSummary(
         len(samples.runs), len(samples.by_key()), len(own), dict(Counter(s.stop for s in own).most_common()),
-        dict(Counter(s.reason for s in samples.skipped).most_common()),
+        dict(Counter(s.reason for s in dict.fromkeys(samples.skipped)).most_common()),
         statistics.median(spreads.values()) if spreads else None, spreads[worst] if worst else None, worst or "", drift)
 
 

@@ -1,4 +1,5 @@
-"""Raw samples of a profile that we measured: ``samples.jsonl.gz``, one line per case, kernel, regime, pass and run."""
+"""Raw samples of a profile that we measured: ``samples.jsonl.gz``, one line per case, kernel, pass and run, with the
+samples of each regime; other lines (ceilings, what each backend is) are for the profiler."""
 
 from __future__ import annotations
 
@@ -18,7 +19,6 @@ from costplan.core.errors import CostplanError, ProfileError
 from costplan.profile.case import Case
 from costplan.profile.store import Profile
 
-FILE_NAME = "samples.jsonl.gz"
 REMEASURE = "measure it again with `costplan profile`, or restore the folder from where it was copied"
 _MAX_FILE_BYTES = 256 << 20
 _MAX_LINE_BYTES = 8 << 20
@@ -41,7 +41,6 @@ class Sampled:
     median_s: float
     stop: str
     telemetry: Mapping[str, Any]
-    facts: Mapping[str, Any]
     sentinel: bool
 
     @property
@@ -116,8 +115,8 @@ def read_samples(profile: Profile) -> Samples | None:
         try:
             if "skipped" in content:
                 skipped.append(Skipped(_case(content), str(content["backend"]), str(content["skipped"])))
-            else:
-                sampled.append(_sampled(content))
+            elif "case" in content:
+                sampled += _sampled(content)
         except (CostplanError, KeyError, TypeError, ValueError) as e:
             why = f"{e.args[0]!r} is missing" if isinstance(e, KeyError) else str(e)
             raise ProfileError(f"not a line of raw samples: {why}", where=f"{path}:{number}", hint=REMEASURE) from e
@@ -150,15 +149,19 @@ def _lines(data: bytes, path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         raise ProfileError(f"cannot read the raw samples: {e}", where=f"{path}:{number}", hint=REMEASURE) from e
 
 
-def _sampled(c: Mapping[str, Any]) -> Sampled:
-    ns, median_s = c["samples_ns"], float(c["median_s"])
-    if not isinstance(ns, list) or not ns or not all(type(x) is int and x > 0 for x in ns):
-        raise ValueError("samples_ns must be positive whole numbers")
-    if not 0 < median_s < 1e4:
-        raise ValueError(f"median_s must be positive seconds, not {median_s}")
-    return Sampled(_case(c), str(c["backend"]), str(c["kernel"]), str(c["regime"]), str(c["run"]), int(c["pass"]),
-                   tuple(x * 1e-9 for x in ns), median_s, str(c["stop"]), _mapping(c, "telemetry"),
-                   _mapping(c, "facts"), bool(c.get("sentinel", False)))
+def _sampled(c: Mapping[str, Any]) -> list[Sampled]:
+    """One pass in each of its regimes."""
+    case, telemetry = _case(c), _mapping(c, "telemetry")
+    out = []
+    for r in c["regimes"]:
+        ns, median_s = r["samples_ns"], float(r["median_s"])
+        if not isinstance(ns, list) or not ns or not all(type(x) is int and x > 0 for x in ns):
+            raise ValueError("samples_ns must be positive whole numbers")
+        if not 0 < median_s < 1e4:
+            raise ValueError(f"median_s must be positive seconds, not {median_s}")
+        out.append(Sampled(case, str(c["backend"]), str(c["kernel"]), str(r["regime"]), str(c["run"]), int(c["pass"]),
+                           tuple(x * 1e-9 for x in ns), median_s, str(r["stop"]), telemetry, bool(c.get("sentinel"))))
+    return out
 
 
 def _case(c: Mapping[str, Any]) -> Case:

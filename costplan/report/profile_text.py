@@ -23,9 +23,9 @@ def machine_facts(m: Manifest) -> list[tuple[str, str]]:
 
 
 def _label(key: str) -> str:
-    for unit in _UNITS:
-        key = key.removesuffix(f"_{unit}")
-    return key.removesuffix("_bytes").removesuffix("_per_s").replace("_", " ")
+    for suffix in ("_bytes_per_s", "_per_s", *(f"_{u}" for u in _UNITS)):
+        key = key.removesuffix(suffix)
+    return key.removesuffix("_bytes").replace("_", " ")
 
 
 def _value(key: str, value: Any) -> str:

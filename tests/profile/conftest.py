@@ -67,15 +67,18 @@ def own_profile(folder: Path, runs: Mapping[str, Mapping[int, float]], **changed
     for run, cells in runs.items():
         for m, s in cells.items():
             case = Case.of("gemm", m=m, n=64, k=64, dtype="bf16").as_json()
-            lines += [{"case": case, "backend": "torch-cpu-gemm", "kernel": "mkldnn", "regime": "steady", "pass": p,
-                       "run": run, "samples_ns": [ns := round(s * 1e9 * (1 + 0.01 * p)), ns, ns + 7],
-                       "median_s": ns * 1e-9, "stop": "settled" if p == 1 else "not settled: noise",
-                       "telemetry": changed.get("telemetry", {}), "facts": {}} for p in (1, 2)]
-    lines += [{**lines[0], "sentinel": True, "samples_ns": [ns], "median_s": ns * 1e-9} for ns in (1000, 1030)]
-    lines.append({"case": lines[0]["case"], "backend": "flash-attn", "skipped": "not installed"})
+            lines += [{"case": case, "backend": "torch-cpu-gemm", "kernel": "mkldnn", "pass": p, "run": run,
+                       "regimes": [{
+                "regime": "steady", "samples_ns": [ns := round(s * 1e9 * (1 + 0.01 * p)), ns, ns + 7],
+                "median_s": ns * 1e-9, "stop": "settled" if p == 1 else "not settled: noise"}],
+                "telemetry": {"before": {}, "after": changed.get("telemetry", {})}} for p in (1, 2)]
     medians: dict[int, list[float]] = {}
-    for x in lines[:-3]:
-        medians.setdefault(int(x["case"]["m"]), []).append(x["median_s"])
+    for x in lines:
+        medians.setdefault(int(x["case"]["m"]), []).append(x["regimes"][0]["median_s"])
+    lines += [{**lines[0], "sentinel": True, "regimes": [{"regime": "steady", "samples_ns": [ns], "median_s": ns * 1e-9,
+                                                          "stop": "settled"}]} for ns in (1000, 1030)]
+    lines.append({"case": lines[0]["case"], "backend": "flash-attn", "skipped": "not installed"})
+    lines.append({"backend": "torch-cpu-gemm", "availability": {"version": "2.13"}})
     lines += changed.get("lines", [])
     data = gzip.compress("".join(json.dumps(x) + "\n" for x in lines).encode(), mtime=0)
     machine = {"name": "AMD EPYC", "cores": 2, "memory_bytes": 24 << 30, **changed.get("machine", {})}

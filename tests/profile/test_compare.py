@@ -40,7 +40,7 @@ def measured(rng: random.Random, runs: int, tag: str, *, slowdown: float = 1.0, 
             mean = math.exp(speed if shared else rng.gauss(0, RUN_SD)) * (slowdown if i in only else 1.0) * 1e-4
             for p in (1, 2):
                 x = tuple(mean * math.exp(rng.gauss(0, SAMPLE_SD)) for _ in range(5))
-                out.append(Sampled(case, "b", "k", "steady", f"{tag}{r}", p, x, statistics.median(x), "settled", {}, {},
+                out.append(Sampled(case, "b", "k", "steady", f"{tag}{r}", p, x, statistics.median(x), "settled", {},
                                    False))
     return Samples(tuple(out), ())
 
@@ -94,7 +94,7 @@ def test_same_needs_evidence_not_absence_of_evidence() -> None:
 def test_samples_of_one_run_do_not_count_as_runs() -> None:
     """A thousand samples in one run say nothing about the next run."""
     case = Case.of("gemm", m=1, n=64, k=64, dtype="bf16")
-    sides = [Samples(tuple(Sampled(case, "b", "k", "steady", "only", p, (s,) * 1000, s, "settled", {}, {}, False)
+    sides = [Samples(tuple(Sampled(case, "b", "k", "steady", "only", p, (s,) * 1000, s, "settled", {}, False)
                            for p in (1, 2)), ()) for s in (1e-4, 1.05e-4)]
     assert compare_samples(*sides).overall.verdict is Verdict.UNCLEAR
 

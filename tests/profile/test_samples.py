@@ -50,22 +50,22 @@ def test_a_table_that_says_something_else_is_found(make: SimpleNamespace, tmp_pa
     assert "raw samples: SHA-256, and 2 rows equal the median" in capsys.readouterr().out
 
 
-def line(**changed: Any) -> dict[str, Any]:
-    return {"case": {"family": "gemm", "m": 1, "n": 64, "k": 64, "dtype": "bf16"}, "backend": "b", "kernel": "mkldnn",
-            "regime": "steady", "pass": 1, "run": "r3", "samples_ns": [10000], "median_s": 1e-5, "stop": "settled",
-            "telemetry": {}, "facts": {}, **changed}
+def line(case: Any = None, telemetry: Any = None, **changed: Any) -> dict[str, Any]:
+    return {"case": case or {"family": "gemm", "m": 1, "n": 64, "k": 64, "dtype": "bf16"}, "backend": "b",
+            "kernel": "mkldnn", "pass": 1, "run": "r3", "telemetry": telemetry or {}, "regimes": [
+                {"regime": "steady", "samples_ns": [10000], "median_s": 1e-5, "stop": "settled", **changed}]}
 
 
 @pytest.mark.parametrize(("bad", "said"), [
     (line(samples_ns=[]), "samples_ns"), (line(samples_ns=[-1]), "samples_ns"), (line(median_s=0), "median_s"),
     (line(case={"family": "gem"}), "unknown kernel family 'gem'"), (line(case=3), "case must be"),
-    ({"backend": "b"}, "'samples_ns' is missing"), (line(facts=3), "facts"),
+    ({"case": line()["case"]}, "'regimes' is missing"), (line(telemetry=3), "telemetry"),
 ])
 def test_a_bad_line_is_named(make: SimpleNamespace, tmp_path: Path, bad: dict[str, Any], said: str) -> None:
     made = make.own_profile(tmp_path / "own", {"r1": {1: 1e-5}}, lines=[bad])
     with pytest.raises(ProfileError, match=said) as e:
         read_samples(made)
-    assert e.value.where and e.value.where.endswith(":6") and e.value.hint
+    assert e.value.where and e.value.where.endswith(":7") and e.value.hint
 
 
 def test_a_wrong_median_in_the_samples_is_found(make: SimpleNamespace, tmp_path: Path) -> None:
