@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import platform
+from importlib.metadata import version
 from pathlib import Path
 
 from costplan.core.errors import InputError
@@ -13,9 +15,8 @@ def describe(device: str) -> dict[str, str]:
     """Name, cores and versions. Raises InputError where the device is missing."""
     require()
     import torch
-    import transformers
 
-    versions = {"torch": str(torch.__version__), "transformers": str(transformers.__version__)}
+    versions = {"torch": str(torch.__version__), "transformers": version("transformers")}
     if device == "cuda":
         if not torch.cuda.is_available():
             raise InputError("no CUDA device is usable", hint="run `costplan doctor`, or validate with --device cpu")
@@ -40,8 +41,6 @@ def free_bytes(device: str) -> int | None:
 
 
 def _cpu_name() -> str:
-    import platform
-
     try:
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
             if line.startswith("model name"):

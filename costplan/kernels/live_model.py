@@ -31,9 +31,8 @@ def build(model: LiveModel, device: str, attention: str) -> Any:
     """The model on ``device``, ready to run steps. Raises InputError where a library is missing."""
     require()
     import torch
-    from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-    ALL_ATTENTION_FUNCTIONS.register(ATTENTION, _attention(attention))
+    import_module("transformers.modeling_utils").ALL_ATTENTION_FUNCTIONS.register(ATTENTION, _attention(attention))
     config_class, model_class = _classes(model.family)
     config = config_class(
         hidden_size=model.hidden_size, intermediate_size=model.intermediate_size, vocab_size=model.vocab_size,
@@ -53,7 +52,16 @@ def build(model: LiveModel, device: str, attention: str) -> Any:
         made.model.rotary_emb = type(made.model.rotary_emb)(config)
     _fill(made)
     _one_operator_norms(made)
+    made.lm_head.register_forward_pre_hook(_gathered)
     return made
+
+
+def _gathered(_module: Any, args: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The last tokens side by side, as engines gather them: on a view into the prompt torch copies the weights of the
+    head for every sequence. A clone, because one token of one sequence passes for contiguous and is none."""
+    import torch
+
+    return (args[0].clone(memory_format=torch.contiguous_format),)
 
 
 def _classes(family: str) -> tuple[Any, Any]:

@@ -19,8 +19,6 @@ Step = Callable[[], Any]
 Progress = Callable[[str, int, int], None]
 PASSES = 2
 _LEAST_SAMPLES, _MOST_SAMPLES, _LEAST_WARMUPS = 5, 40, 2
-_TINY = {"hidden_size": 32, "intermediate_size": 32, "num_layers": 4, "num_heads": 2, "num_kv_heads": 1, "head_dim": 16,
-         "vocab_size": 32}
 
 
 def run_live(model: LiveModel, how: LiveHow, cases: Sequence[StepCase], *, sample_s: float = 1.0, seed: int = 0,
@@ -81,14 +79,15 @@ def _launcher(net: Any, model: LiveModel, how: LiveHow, case: StepCase) -> Step:
         step = torch.compile(step, dynamic=False)
     if how.device != "cuda" or how.mode == "eager":
         return step
-    side = torch.cuda.Stream()
-    side.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(side):
+    cuda: Any = torch.cuda
+    side = cuda.Stream()
+    side.wait_stream(cuda.current_stream())
+    with cuda.stream(side):
         for _ in range(3):
             step()
-    torch.cuda.current_stream().wait_stream(side)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
+    cuda.current_stream().wait_stream(side)
+    graph = cuda.CUDAGraph()
+    with cuda.graph(graph):
         step()
     replay: Step = graph.replay
     return replay
@@ -115,7 +114,8 @@ def _timed(step: Step) -> float:
 def _timed_on_gpu(step: Step) -> float:
     import torch
 
-    start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+    event: Any = torch.cuda.Event
+    start, end = event(enable_timing=True), event(enable_timing=True)
     start.record()
     step()
     end.record()
@@ -135,7 +135,8 @@ def _outer_s(net: Any, model: LiveModel, how: LiveHow, case: StepCase, budget_s:
 
 def _dispatch_s(model: LiveModel, how: LiveHow) -> float:
     """Seconds per operator of the same code with tensors so small that only launching them is left."""
-    tiny = replace(model, **_TINY)
+    tiny = replace(model, hidden_size=32, intermediate_size=32, num_layers=4, num_heads=2, num_kv_heads=1, head_dim=16,
+                   vocab_size=32)
     step = step_of(build(tiny, how.device, how.attention), tiny, how, StepCase(False, 1, 16))
     x = sorted(_samples(step, how.device, 0.3))
     return x[len(x) // 2] / _operators(step)[0]
@@ -143,11 +144,12 @@ def _dispatch_s(model: LiveModel, how: LiveHow) -> float:
 
 def _operators(step: Step) -> tuple[int, int]:
     """Torch operators of one step, and those among them that profiles measure."""
-    from torch.utils._python_dispatch import TorchDispatchMode
+    from torch.utils import _python_dispatch
 
     seen: Counter[str] = Counter()
+    mode: Any = _python_dispatch.TorchDispatchMode
 
-    class Count(TorchDispatchMode):  # type: ignore[misc]
+    class Count(mode):  # type: ignore[misc]
         def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
             seen[str(func)] += 1
             return func(*args, **(kwargs or {}))

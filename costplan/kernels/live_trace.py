@@ -20,29 +20,29 @@ _ELEMENTWISE = ("mul", "add", "silu", "sigmoid", "neg", "pow", "mean", "rsqrt", 
                 "sin", "div", "sub", "sum", "native_layer_norm", "add_", "mul_", "argmax", "embedding", "square",
                 "sqrt", "softmax", "_softmax")
 _LIBRARIES = ("aten::", "flash_attn")  # a GPU kernel counts at the operator that launched it, not twice
-_LONGEST = 6
+_LONGEST, _STEPS = 6, 3
 
 
 def trace(step: Callable[[], Any], case: StepCase, device: str, median_s: float | None) -> StepTrace:
-    """One warmed-up step under the profiler. ``median_s``, the time of the step without it, scales what the profiler
+    """Warmed-up steps under the profiler, their mean. ``median_s``, the time of the step without it, scales what the profiler
     slows down; None where the step was timed in another mode than the profiler can see."""
     from torch.profiler import ProfilerActivity, profile
 
     step()
     activities = [ProfilerActivity.CPU] + ([ProfilerActivity.CUDA] if device == "cuda" else [])
     with _silent_stderr(), profile(activities=activities) as seen:
-        profiled_s = _wall_s(step, device)
+        profiled_s = sum(_wall_s(step, device) for _ in range(_STEPS)) / _STEPS
     groups, calls = dict.fromkeys(GROUPS, 0.0), dict.fromkeys(GROUPS, 0)
     rest: list[tuple[str, float, int]] = []
     for event in seen.key_averages():
-        seconds = _seconds(event, device)
+        seconds = _seconds(event, device) / _STEPS
         if not seconds:
             continue
         group = group_of(event.key)
         groups[group] += seconds
-        calls[group] += event.count
+        calls[group] += event.count // _STEPS
         if group not in ("gemm", "attention"):
-            rest.append((event.key.removeprefix("aten::"), seconds, event.count))
+            rest.append((event.key.removeprefix("aten::"), seconds, event.count // _STEPS))
     on_gpu = device == "cuda"
     whole_s = median_s if on_gpu and median_s is not None else profiled_s
     groups["gaps"] = max(0.0, whole_s - sum(groups.values()))
