@@ -65,7 +65,7 @@ def random(campaign: Campaign, n: int, seed: int) -> list[Case]:
 
 
 def test_a_hundred_cases_reach_five_percent(planned: Campaign) -> None:
-    c = Campaign(planned.demand, H200, budget_s=45.0, sites=planned.sites)
+    c = Campaign(planned.demand, H200, budget_s=40.0, sites=planned.sites)
     results = measure(c)
     reached = c.summary(results).held_out
     assert len(results) <= 110
