@@ -31,7 +31,7 @@ ROUNDS = 3
 def cases(device: str) -> Iterator[tuple[str, Case]]:
     """Backend and case: small, middle and large of each kind."""
     big = device == "cuda"
-    gemm, sdpa = ("torch-cuda-gemm", "sdpa-flash") if big else ("torch-cpu-gemm", "torch-cpu-sdpa")
+    gemm, sdpa = ("torch-gemm", "sdpa-flash") if big else ("torch-cpu-gemm", "torch-cpu-sdpa")
     size = 4096 if big else 1024
     for m in (1, 64, 1024 if big else 256):
         yield gemm, Case.of("gemm", m=m, n=size, k=size, dtype="bf16")

@@ -81,7 +81,7 @@ def _fuse(module: Any, names: tuple[str, ...]) -> None:
                             dtype=parts[0].weight.dtype)
     left: list[Any] = []
 
-    class First(torch.nn.Module):
+    class First(torch.nn.Module):  # type: ignore[misc]
         def __init__(self) -> None:
             super().__init__()
             self.whole = whole
@@ -90,7 +90,7 @@ def _fuse(module: Any, names: tuple[str, ...]) -> None:
             left[:] = self.whole(x).split(widths, dim=-1)
             return left.pop(0)
 
-    class Next(torch.nn.Module):
+    class Next(torch.nn.Module):  # type: ignore[misc]
         def forward(self, x: Any) -> Any:
             return left.pop(0)
 
