@@ -112,7 +112,7 @@ def with_devices_of(w: Workload, profiles: Iterable[Profile]) -> Workload:
     """``w`` with the devices that the user's profiles bring along among its candidates."""
     if w.candidates.gpus is None:
         return w
-    brought = [p.gpu for p in profiles if DEVICE_SPEC in p.manifest.origin]
+    brought = [p.gpu for p in profiles if p.manifest.origin.get(DEVICE_SPEC)]
     return replace(w, candidates=replace(w.candidates, gpus=tuple(dict.fromkeys((*w.candidates.gpus, *brought)))))
 
 

@@ -33,7 +33,7 @@ def add_device_of(profile: Profile) -> None:
 def device_of(manifest: Manifest, where: str) -> GpuSpec | None:
     """The device that a profile describes; None where it names one of the catalogue."""
     content = manifest.origin.get(DEVICE_SPEC)
-    if content is None:
+    if content is None or content == {}:
         return None
     spec = read_spec(content, where=f"{where}: origin.{DEVICE_SPEC}")
     if spec.name != manifest.gpu:

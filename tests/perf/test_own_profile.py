@@ -314,7 +314,7 @@ def test_shipped_gpus_do_not_see_pages() -> None:
 @pytest.fixture
 def beside_shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Profile:
     """A profile of one's own of a GPU that has imported tables, in the search path."""
-    made = own.write(tmp_path / "mine", None, "h100_sxm")
+    made = own.write(tmp_path / "mine", {}, "h100_sxm")  # a device of the catalogue needs no description
     monkeypatch.setenv("COSTPLAN_PROFILES", str(tmp_path))
     return made
 
