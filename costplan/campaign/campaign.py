@@ -8,13 +8,14 @@ from functools import cached_property
 
 from costplan.campaign.design import Wanted, initial
 from costplan.campaign.device import Device
-from costplan.campaign.estimate import Estimate, case_s, estimate
-from costplan.campaign.heldout import HeldOut, draw, judge
+from costplan.campaign.estimate import Estimate, case_s, estimate, within
+from costplan.campaign.heldout import HeldOut, draw, judge, split_ragged
 from costplan.campaign.kernel import Kernel, kernel_of
 from costplan.campaign.planner_view import Site
 from costplan.campaign.refine import next_cases, plan_error
 from costplan.campaign.results import Measured, Row, dominated
 from costplan.campaign.shapes import Demand, demand_of, merged
+from costplan.campaign.stand_in import affordable
 from costplan.campaign.targets import targets, visits
 from costplan.plan.question import Question
 from costplan.profile.case import Case
@@ -69,24 +70,22 @@ class Campaign:
     @cached_property
     def design(self) -> list[Wanted]:
         """The whole first grid, budget or not."""
-        return initial(self.demand, self.device, self.max_case_s)
+        return initial(split_ragged(self.demand)[0], self.device, self.max_case_s)
 
     @cached_property
     def held_out(self) -> tuple[Case, ...]:
         """Cases that are measured for judging only."""
         budget = float("inf") if self.budget_s is None else self._share_s(HELD_OUT_SHARE)
-        return tuple(draw(self.demand, self.device, n=HELD_OUT, seed=self.seed, max_case_s=self.max_case_s,
-                          without={w.case for w in self.design}, budget_s=budget))
+        ragged = [c for c in split_ragged(self.demand)[1] if affordable(c, self.device, self.max_case_s)]
+        kept = within(ragged, 0.3 * budget, self.device)
+        left = budget - sum(case_s(c, self.device) for c in kept)
+        return (*draw(self.demand, self.device, n=HELD_OUT, seed=self.seed, max_case_s=self.max_case_s,
+                      without={w.case for w in self.design}, budget_s=left), *kept)
 
     @cached_property
     def _first(self) -> list[Case]:
-        left = float("inf") if self.budget_s is None else self._share_s(FIRST_SHARE)
-        chosen = []
-        for w in self.design:
-            if w.seconds <= left:
-                chosen.append(w.case)
-                left -= w.seconds
-        return chosen
+        budget = float("inf") if self.budget_s is None else self._share_s(FIRST_SHARE)
+        return within([w.case for w in self.design], budget, self.device)
 
     def first(self) -> list[Case]:
         """What to measure before anything is known, most valuable first; held-out shapes are last."""

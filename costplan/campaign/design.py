@@ -22,8 +22,8 @@ RATIO = 8.0
 """Sizes of the first grid are three octaves apart; the adaptive rule halves where that is too coarse."""
 EXTRA_SHARE = 0.05
 """Value of a page size or split count beside the grid, as a share of its kernel's weight."""
-EDGE_SHARE = 0.2
-"""Value of the outermost cells, which hold the others in place, as a share of their kernel's weight."""
+END_SHARE = 0.4
+"""Value of the outermost sizes of a kernel, as a share of its heaviest cell's."""
 RAGGED_SHARE = 0.3
 """Value of all ragged batches together, as a share of the attention's weight."""
 
@@ -107,8 +107,19 @@ def _cells(kernel: Kernel, points: Sequence[DemandPoint], device: Device, max_ca
         if source is not None:
             case = source.case(at)
             out.append(Wanted(case, weight[at], case_s(case, device)))
-    edge = EDGE_SHARE * sum(weight.values()) / max(1, len(out))
-    return [replace(w, value=w.value + edge) for w in out]
+    return _hold_ends(kernel, out)
+
+
+def _hold_ends(kernel: Kernel, cells: list[Wanted]) -> list[Wanted]:
+    """The heaviest of the least and of the greatest cells along the first axis are worth nearly as much as the
+    heaviest of all: without them a kernel is asked far outside what was measured."""
+    if not cells:
+        return cells
+    size = {w.case: w.case.size(kernel.sweep[0]) for w in cells}
+    least = END_SHARE * max(w.value for w in cells)
+    ends = [max((w for w in cells if size[w.case] == end), key=lambda w: w.value).case
+            for end in (min(size.values()), max(size.values()))]
+    return [replace(w, value=max(w.value, least)) if w.case in ends else w for w in cells]
 
 
 def corners(axes: Sequence[Sequence[float]], at: Sequence[float]) -> Iterator[tuple[tuple[int, ...], float]]:

@@ -57,6 +57,17 @@ def case_s(case: Case, device: Device, protocol: Protocol | None = None) -> floa
     return p.passes * (p.regimes * (warm + sampling) + fill + p.fixed_s) + check
 
 
+def within(cases: Iterable[Case], budget_s: float, device: Device) -> list[Case]:
+    """The cases, in their order, that still fit into ``budget_s`` of one backend."""
+    out = []
+    for case in cases:
+        seconds = case_s(case, device)
+        if seconds <= budget_s:
+            out.append(case)
+            budget_s -= seconds
+    return out
+
+
 @dataclass(frozen=True, slots=True)
 class Estimate:
     """What a list of cases costs before it is measured: seconds by family, all backends included."""

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from costplan.campaign.device import Device
 from costplan.campaign.estimate import case_s
 from costplan.campaign.fit import fit
-from costplan.campaign.planner_view import Site, planner_kernels
-from costplan.campaign.results import Measured, Row
+from costplan.campaign.kernel import kernel_of
+from costplan.campaign.planner_view import Site, planner_kernels, predicted_s
+from costplan.campaign.results import Measured, Row, fastest
 from costplan.campaign.shapes import Demand
 from costplan.campaign.stand_in import source_at
 from costplan.core.errors import OutOfRangeError
 from costplan.core.rng import stream
-from costplan.perf.timed import TimedKernel
 from costplan.profile.case import Case
 
 
@@ -47,6 +47,12 @@ class HeldOut:
     misses: tuple[Miss, ...]
 
 
+def split_ragged(demand: Demand) -> tuple[Demand, list[Case]]:
+    """The demand with three of four ragged batches, and the others to be held out."""
+    held = demand.ragged[3::4]
+    return replace(demand, ragged=tuple(x for x in demand.ragged if x not in held)), [case for case, _ in held]
+
+
 def draw(demand: Demand, device: Device, *, n: int, seed: int, max_case_s: float, without: Collection[Case],
          budget_s: float = math.inf) -> list[Case]:
     """``n`` different cases drawn as often as they take time, first one of each family, none of ``without``."""
@@ -76,30 +82,32 @@ def draw(demand: Demand, device: Device, *, n: int, seed: int, max_case_s: float
 def judge(results: Sequence[Row], held_out: Collection[Case], device: Device, sites: Sequence[Site] = ()) -> HeldOut:
     """Predictions from everything else that was measured, against the held-out rows.
 
-    A kernel that the planner times is asked as the planner does; for the others (chunks, element-wise) the same
-    grid over their own rows answers.
+    The planner's own kernels answer, with what ragged batches cost for ragged batches only; where they have no
+    answer (no site is given, a stand-in) the same grid over the rows of the case's own kernel does.
     """
     kept = frozenset(held_out)
     used = [r for r in results if r.case not in kept]
-    measured, asked = Measured.of(used), planner_kernels(sites, used, device)
+    even = planner_kernels(sites, [r for r in used if r.case.family != "attn_ragged"], device)
+    uneven = planner_kernels(sites, used, device)
+    measured = Measured.of(used)
     misses, unanswered = [], 0
-    for kernel, points in Measured.of(r for r in results if r.case in kept).points.items():
-        timed = asked.get(kernel) or fit(kernel, measured, device).timed
-        for at, seconds in points.items():
-            predicted = _predicted_s(timed, at)
-            if predicted is None:
-                unanswered += 1
-            else:
-                misses.append(Miss(kernel.case(at), seconds, predicted))
+    for case, seconds in fastest(r for r in results if r.case in kept).items():
+        predicted = predicted_s(case, uneven if case.family == "attn_ragged" else even)
+        if predicted is None:
+            predicted = _own_s(case, measured, device)
+        if predicted is None:
+            unanswered += 1
+        else:
+            misses.append(Miss(case, seconds, predicted))
     return summarise(misses, unanswered)
 
 
-def _predicted_s(timed: TimedKernel, at: Sequence[int]) -> float | None:
-    """Seconds; None where nothing was measured within reach."""
-    if timed.grid is None:
-        return None
+def _own_s(case: Case, measured: Measured, device: Device) -> float | None:
+    """Seconds by the rows of the case's own kernel; None where nothing was measured within reach."""
+    kernel, at = kernel_of(case)
+    timed = fit(kernel, measured, device).timed
     try:
-        return timed.seconds(at)
+        return None if timed.grid is None else timed.seconds(at)
     except OutOfRangeError:
         return None
 

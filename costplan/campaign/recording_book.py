@@ -8,6 +8,7 @@ from typing import Any
 from costplan.campaign.kernel import SWEEPS, Kernel
 from costplan.perf.attention_kernel import AttentionShape, MlaShape
 from costplan.perf.book import KernelBook
+from costplan.perf.elementwise_kernel import MEASURED_OPS, Parts
 from costplan.perf.formats import MatmulFormat
 from costplan.perf.linear_kernel import LinearShape
 from costplan.perf.moe_kernel import MoeShape
@@ -43,6 +44,13 @@ class RecordingBook(KernelBook):
 
     def attn_prefill(self, shape: AttentionShape, *args: Any, **kwargs: Any) -> TimedKernel:
         return self._note(super().attn_prefill(shape, *args, **kwargs), "attn_prefill", **_heads(shape))
+
+    def elementwise(self, name: str, bytes_per_token: float, parts: Parts) -> tuple[TimedKernel, ...]:
+        found = super().elementwise(name, bytes_per_token, parts)
+        for timed, (part, width) in zip(found, parts, strict=False):
+            if timed.grid is not None:
+                self._note(timed, "elementwise", op=MEASURED_OPS[part][0], k=width, dtype="bf16")
+        return found
 
     def mla(self, shape: MlaShape, *, prefill: bool) -> TimedKernel:
         return self._note(super().mla(shape, prefill=prefill), "mla_prefill" if prefill else "mla_decode",

@@ -37,6 +37,15 @@ class Result(NamedTuple):
     spread: float = 0.0
 
 
+def fastest(results: Iterable[Row]) -> dict[Case, float]:
+    """Least seconds of each case that any backend measured."""
+    out: dict[Case, float] = {}
+    for r in results:
+        if r.seconds is not None:
+            out[r.case] = min(r.seconds, out.get(r.case, r.seconds))
+    return out
+
+
 @dataclass(frozen=True, slots=True)
 class Measured:
     """Fastest seconds of each case, by kernel and sizes."""
@@ -47,12 +56,9 @@ class Measured:
     def of(cls, results: Iterable[Row], without: frozenset[Case] = frozenset()) -> Measured:
         """The fastest row of every case but those in ``without`` (held out)."""
         points: dict[Kernel, dict[tuple[int, ...], float]] = {}
-        for r in results:
-            if r.seconds is None or r.case in without:
-                continue
-            kernel, at = kernel_of(r.case)
-            own = points.setdefault(kernel, {})
-            own[at] = min(r.seconds, own.get(at, r.seconds))
+        for case, seconds in fastest(r for r in results if r.case not in without).items():
+            kernel, at = kernel_of(case)
+            points.setdefault(kernel, {})[at] = seconds
         return cls(points)
 
     def at(self, kernel: Kernel) -> Mapping[tuple[int, ...], float]:
