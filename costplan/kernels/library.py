@@ -11,7 +11,6 @@ from typing import Any
 
 from costplan.kernels.backend import Availability
 
-
 HARDWARE_INSTALL = "run where torch (a CUDA build) sees such an NVIDIA GPU"
 
 
