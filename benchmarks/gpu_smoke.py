@@ -170,6 +170,9 @@ def run_one(name: str, device: str, timeout_s: float) -> list[dict[str, Any]]:
             process.kill()
             out, errors = process.communicate()
             died = f"no end within {timeout_s:g} s"
+        except BaseException:
+            process.kill()
+            raise
     rows: list[dict[str, Any]] = []
     for line in out.decode(errors="replace").splitlines():
         if line.startswith("{"):

@@ -11,6 +11,8 @@ from typing import Any
 
 from costplan.kernels.backend import Availability
 
+HARDWARE_INSTALL = "run where torch (a CUDA build) sees such an NVIDIA GPU"
+
 
 @dataclass(frozen=True, slots=True)
 class Library:
@@ -38,12 +40,15 @@ def probe(library: Library, check: Callable[[Any], str | None] | None = None) ->
         module = import_module(library.module)
         facts.update(binary_facts(library))
         version = version or getattr(module, "__version__", None)
-        reason = (check(module) if check else None) or gpu_reason(library.majors, library.least)
+        reason = check(module) if check else None
+        hardware = None if reason else gpu_reason(library.majors, library.least)
     except BaseException as e:
         if isinstance(e, KeyboardInterrupt | SystemExit):
             raise
         missing = isinstance(e, ModuleNotFoundError) and version is None
         return Availability(version, "not installed" if missing else f"import fails: {said(e)}", library.install, facts)
+    if hardware:
+        return Availability(version, hardware, HARDWARE_INSTALL, facts)
     return Availability(version, reason or "", library.install if reason else "", facts)
 
 

@@ -95,7 +95,7 @@ def _advice(found: Diagnosis, style: Style) -> list[str]:
         return heading("nothing to mend" if found.usable else "nothing can be measured here", style)
     lines = heading("what to do", style)
     for a in found.advice:
-        lines += facts([("!" if a.grave else "-", f"{a.what}. {a.do[:1].upper()}{a.do[1:]}.")], style, indent="  ")
+        lines += facts([("!" if a.grave else "-", f"{a.what}. To mend it: {a.do}.")], style, indent="  ")
     return lines
 
 
