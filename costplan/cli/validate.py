@@ -33,7 +33,8 @@ def validate(
     sample_s: Annotated[float, typer.Option(min=0.01, max=60, help="Seconds of samples per step and pass.")] = 1.0,
     force: Annotated[bool, typer.Option("--force", help="Compare with the profile of another machine.")] = False,
 ) -> None:
-    """Error per metric (median, mean, p90, bias, interval coverage), by group, with the rows it refuses."""
+    """Error per metric (median, mean, p90, bias, interval coverage), by group, with the rows it refuses; with --live,
+    the error of single steps of a real model on this machine."""
     from costplan.core.errors import InputError
 
     if live:

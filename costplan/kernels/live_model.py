@@ -141,8 +141,10 @@ def _attention(name: str) -> Any:
     def flash(module: Any, q: Any, k: Any, v: Any, mask: Any, scaling: float | None = None, **_: Any) -> Any:
         q, k, v = (x.transpose(1, 2) for x in (q, k, v))
         if q.shape[1] == 1:
-            return library.flash_attn_with_kvcache(q, k, v, softmax_scale=scaling), None
-        return library.flash_attn_func(q, k, v, softmax_scale=scaling, causal=True), None
+            out = library.flash_attn_with_kvcache(q, k, v, softmax_scale=scaling)
+        else:
+            out = library.flash_attn_func(q, k, v, softmax_scale=scaling, causal=True)
+        return (out[0] if isinstance(out, tuple) else out), None  # early FA3 builds return the LSE beside it
 
     return flash
 

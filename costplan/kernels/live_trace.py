@@ -24,8 +24,8 @@ _LONGEST, _STEPS = 6, 3
 
 
 def trace(step: Callable[[], Any], case: StepCase, device: str, median_s: float | None) -> StepTrace:
-    """Warmed-up steps under the profiler, their mean. ``median_s``, the time of the step without it, scales what the profiler
-    slows down; None where the step was timed in another mode than the profiler can see."""
+    """Mean of warmed-up steps under the profiler. ``median_s``, the time of the step without it, scales what the
+    profiler slows down; None where the step was timed in another mode than the profiler can see."""
     from torch.profiler import ProfilerActivity, profile
 
     step()

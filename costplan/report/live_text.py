@@ -91,6 +91,8 @@ def _words(r: LiveReport) -> list[tuple[str, str]]:
     if noisy:
         out.append(("noise", f"{len(noisy)} of {len(r.rows)} steps scatter by more than 10 %: the machine is not "
                              "quiet, and neither side can be trusted further than that"))
+    if r.run.how.mode != "eager":
+        out.append(("profiler", f"sees the operators one by one, not as --mode {r.run.how.mode} runs them"))
     if r.run.dispatch_s:
         most = max(s.operators - s.kernel_calls for s in r.run.steps)
         out.append(("dispatch", f"{most:,} operators beside the measured kernels x {seconds(r.run.dispatch_s)}, the "

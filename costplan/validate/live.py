@@ -91,12 +91,21 @@ def _latency_model(rows: RowsOf, spec: ModelSpec, device: GpuSpec, run: LiveRun)
 
 def _row(s: StepTimes, run: LiveRun, few: KernelLatencyModel, whole: KernelLatencyModel) -> LiveRow:
     step = few.step(batch_of(s.case))
-    dispatch = run.dispatch_s * (s.operators - s.kernel_calls)
+    deeper = run.model.whole_layers / run.model.num_layers
+    whole_s = whole.step_s(batch_of(s.case))
+    dispatch, whole_dispatch = (_dispatch_s(s, run, n, kernels_s)
+                                for n, kernels_s in ((1.0, step.seconds), (deeper, whole_s)))
     parts = {p: step.parts.get(p, 0.0) for p in PARTS} | {"dispatch": dispatch}
-    layers, all_layers = run.model.num_layers, run.model.whole_layers
-    measured = s.outer_s + (s.median_s - s.outer_s) * all_layers / layers
-    predicted = whole.step_s(batch_of(s.case)) + dispatch * all_layers / layers
-    return LiveRow(s.case, s.median_s, s.spread, step.seconds + dispatch, parts, step.evidence, measured, predicted)
+    measured = s.outer_s + (s.median_s - s.outer_s) * deeper
+    return LiveRow(s.case, s.median_s, s.spread, step.seconds + dispatch, parts, step.evidence, measured,
+                   whole_s + whole_dispatch)
+
+
+def _dispatch_s(s: StepTimes, run: LiveRun, deeper: float, kernels_s: float) -> float:
+    """What launching operators adds to ``kernels_s``: all of it on a CPU; on a GPU, which runs while the host launches,
+    only what is longer than the kernels."""
+    launching = run.dispatch_s * (s.operators - s.kernel_calls) * deeper
+    return max(0.0, launching - kernels_s) if run.how.device == "cuda" else launching
 
 
 def check_machine(manifest: Manifest, machine: Mapping[str, str], *, force: bool) -> str:

@@ -88,6 +88,19 @@ def test_a_step_counts_its_operators_and_the_kernels_among_them() -> None:
             assert step().shape == (2,)
 
 
+@pytest.mark.parametrize("batch", [1, 2])
+def test_a_prompt_multiplies_the_head_once(batch: int) -> None:
+    """On a view into the prompt torch falls back to a batched product with a copy of the head per sequence."""
+    net = live_model.build(SMALL, "cpu", "sdpa")
+    with torch.inference_mode():
+        step = live_steps.step_of(net, SMALL, LiveHow("cpu"), StepCase(True, batch, 8))
+        with torch.autograd.profiler.profile(use_kineto=False) as seen:
+            step()
+    called = {e.key: e.count for e in seen.key_averages()}
+    assert "aten::bmm" not in called, called
+    assert called["aten::mm"] + called.get("aten::addmm", 0) == 2 * 4 + 1
+
+
 @pytest.mark.parametrize(("name", "group"), [
     ("aten::mm", "gemm"), ("aten::_scaled_dot_product_flash_attention_for_cpu", "attention"), ("aten::copy_", "copy"),
     ("aten::silu", "elementwise"), ("aten::transpose", "other"), ("flash_attn::_flash_attn_forward", "attention"),

@@ -107,6 +107,15 @@ def test_the_prediction_is_the_sum_of_measured_kernels_and_dispatch(spec: ModelS
     assert found.median_error(True) == abs(prefill.error)
 
 
+@pytest.mark.parametrize(("each_s", "added_s"), [(1e-5, 0.0), (1.0, 89.0)])
+def test_on_a_gpu_launching_hides_behind_kernels(spec: ModelSpec, tmp_path: Path, each_s: float,
+                                                 added_s: float) -> None:
+    run = replace(run_of(spec, [StepCase(False, 1, 16)]), dispatch_s=each_s, how=LiveHow("cuda", mode="eager"))
+    [row] = compare(run, spec, made_profile(tmp_path / "p", const), device_of_dict()).rows
+    kernels_s = sum(s for part, s in row.parts_s.items() if part != "dispatch")
+    assert row.predicted_s == pytest.approx(max(kernels_s, added_s))
+
+
 def device_of_dict() -> Any:
     return device_of(Manifest("p", "cpu_here", "costplan", None, {}, {}, (), {"device_spec": DEVICE}, "none", {}))
 
