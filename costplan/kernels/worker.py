@@ -94,7 +94,7 @@ class Worker:
             wanted = [Regime.STEADY]  # one input set alone exceeds the cache threefold: there is nothing to overwrite
         regimes = [self._sampled(prepared, r, limits) for r in wanted]
         after = telemetry(self.kind)
-        kernel, facts, sets = prepared.kernel, dict(prepared.facts), len(prepared.calls)
+        kernel, facts, sets = kernel_name(backend.name, prepared.kernel), dict(prepared.facts), len(prepared.calls)
         del prepared
         self._free()
         return {"kernel": kernel, "facts": facts, "sets": sets, "error": error, "prepare_s": round(ready_s, 4),
@@ -122,6 +122,12 @@ class Worker:
 
             with contextlib.suppress(Exception):
                 torch.cuda.empty_cache()
+
+
+def kernel_name(backend: str, kernel: str) -> str:
+    """The name in the table: that of the backend first, by which planners choose what an engine runs."""
+    plain = kernel.replace("_", "-")
+    return plain if plain.startswith(backend) else f"{backend}:{plain}"
 
 
 def _limits(asked: Mapping[str, Any], kind: str) -> Limits:

@@ -25,7 +25,7 @@ def test_one_worker_measures_survives_errors_and_is_replaced_when_it_dies() -> N
     case = Case.of("gemm", m=2, n=64, k=64, dtype="bf16")
     with Pool("cpu") as pool:
         told = pool.ask("d", measure(case), 60)
-        assert told["kernel"] == "torch-linear"
+        assert told["kernel"] == "torch-cpu-gemm:torch-linear"
         assert [r["regime"] for r in told["regimes"]] == ["steady", "cold"]
         assert min(told["regimes"][0]["samples_ns"]) > 0
         assert told["error"] < 1e-2
