@@ -63,8 +63,8 @@ def _add(found: dict[Case, Wanted], w: Wanted) -> None:
 
 def _coarse(kernel: Kernel, cells: Sequence[Wanted], covered: set[object]) -> set[Case]:
     """Cells that come before all others: three of the heaviest kernel of each family (the heaviest, and the least and
-    greatest along the first axis), one of the heaviest of each format and operation."""
-    kind = (kernel.family, kernel.chunked, *(kernel.get(n) for n in ("dtype", "kv_dtype", "op")))
+    greatest along the first axis), one of the heaviest of each format, operation and class of matrix sizes."""
+    kind = (kernel.family, kernel.chunked, *(kernel.get(n) for n in ("dtype", "kv_dtype", "op")), _weight_class(kernel))
     if not cells or kind in covered:
         return set()
     heaviest = max(cells, key=lambda c: c.value).case
@@ -74,6 +74,13 @@ def _coarse(kernel: Kernel, cells: Sequence[Wanted], covered: set[object]) -> se
     covered.update((kernel.family, kind))
     order = sorted(cells, key=lambda c: c.case.size(kernel.sweep[0]))
     return {heaviest, order[0].case, order[-1].case}
+
+
+def _weight_class(kernel: Kernel) -> int | None:
+    """Matrices of one class lie within a factor of 8; without one of each, grids would be asked far outside."""
+    if kernel.family != "gemm":
+        return None
+    return round(math.log(kernel.number("n") * kernel.number("k"), 8))
 
 
 def axis_sizes(kernel: Kernel, d: int, points: Sequence[DemandPoint]) -> list[int]:

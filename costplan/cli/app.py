@@ -49,6 +49,7 @@ def _devices_on_disk() -> Iterable[GpuSpec]:
 def _register() -> None:
     from costplan.cli import (
         catalog,
+        doctor,
         emit,
         explain,
         kv,
@@ -71,6 +72,7 @@ def _register() -> None:
     app.command("kv", short_help="KV bytes per token, KV blocks, sequences that fit.")(kv.kv)
     app.command("roofline", short_help="Every kernel of one step against its least time.")(roofline.roofline)
     app.command("validate", short_help="The error against published measurements.")(validate.validate)
+    app.command("doctor", short_help="What can be measured here, and what does not fit together.")(doctor.doctor)
     app.command("schema", short_help="JSON Schema of workload.yaml or of JSON output.")(schema.schema)
     app.add_typer(workload.app, name="workload")
     app.add_typer(profile.app, name="profile")

@@ -9,14 +9,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from costplan.cli.profile_diff import diff
+
 if TYPE_CHECKING:
+    from costplan.profile.raw_summary import RawSummary
     from costplan.profile.sanity import Peaks
     from costplan.profile.store import Listed, Profile
 
 app = typer.Typer(help="Measure the kernels that a workload needs: `costplan profile --workload chat --device cpu`. "
-                       "Or import, list, show, verify profiles.")
+                       "Or import, list, show, verify, diff profiles.")
 import_app = typer.Typer(help="Make a profile from somebody else's measurements.", no_args_is_help=True)
 app.add_typer(import_app, name="import")
+app.command("diff", short_help="Did kernels become slower between two profiles?")(diff)
 
 _JsonFlag = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
 _PLENTY_OF_L2_BYTES = 256 << 20
@@ -133,24 +137,32 @@ def _listed(p: Listed) -> dict[str, Any]:
 def show(profile: Annotated[str, typer.Argument(help="Name or folder of a profile.")],
          as_json: _JsonFlag = False) -> None:
     """Show where a profile comes from and what it covers."""
+    from dataclasses import asdict
+
     from costplan.profile.coverage import coverage
+    from costplan.profile.raw_summary import summarise
+    from costplan.profile.samples import read_samples
     from costplan.profile.store import Profile
 
     found = Profile.load(profile)
     groups = coverage(found)
+    samples = read_samples(found)
+    raw = None if samples is None else summarise(samples)
     if as_json:
         content = json.loads((found.folder / "manifest.json").read_text(encoding="utf-8"))
-        _print_json({"manifest": content, "coverage": [
+        _print_json({"manifest": content, "samples": raw and asdict(raw), "coverage": [
             {"family": g.family, **g.texts, "rows": g.rows, "hull": {k: list(v) for k, v in g.hull.items()}}
             for g in groups]})
         return
-    _print_facts(found)
+    _print_facts(found, raw)
     _table(("family", "format, kernel", "rows", "measured from .. to"), [
         (g.family, " ".join(g.texts.values()), f"{g.rows:,}",
          "  ".join(f"{k} {a}..{b}" if a != b else f"{k} {a}" for k, (a, b) in g.hull.items() if b)) for g in groups])
 
 
-def _print_facts(found: Profile) -> None:
+def _print_facts(found: Profile, raw: RawSummary | None) -> None:
+    from costplan.report.profile_text import machine_facts, sample_facts
+
     m = found.manifest
     origin = " ".join(str(m.origin[k]) for k in ("package", "package_version") if m.origin.get(k))
     facts = [("profile", m.name), ("folder", str(found.folder)), ("gpu", f"{m.gpu} ({m.device or 'device unknown'})"),
@@ -158,6 +170,7 @@ def _print_facts(found: Profile) -> None:
              ("origin", origin or "not recorded"), ("licence", m.licence)]
     facts += [(f"version {k}", v or "not recorded") for k, v in m.versions.items()]
     facts += [(f"protocol {k}", str(v)) for k, v in m.protocol.items()]
+    facts += machine_facts(m) + (sample_facts(raw) if raw else [])
     facts += [(f"dropped {f}", ", ".join(f"{k} {n:,}" for k, n in t.dropped.items()))
               for f, t in m.tables.items() if t.dropped]
     _table(("what", "value"), [*facts, *(("note", n) for n in m.notes)])
@@ -166,18 +179,23 @@ def _print_facts(found: Profile) -> None:
 @app.command("verify")
 def verify(profile: Annotated[str | None, typer.Argument(help="Name or folder; all profiles if absent.")] = None,
            as_json: _JsonFlag = False) -> None:
-    """Read every table of one profile, or of all; check sums, schemas and values. Exit code 2 on damage."""
+    """Check sums, schemas and values of one profile, or of all; tables against raw samples. Exit code 2 on damage."""
     from costplan.core.errors import CostplanError
+    from costplan.profile.sample_check import check_samples
+    from costplan.profile.samples import read_samples
     from costplan.profile.store import Profile, list_profiles
 
     checked: list[dict[str, Any]] = []
     for target in [profile] if profile else [str(p.folder) for p in list_profiles()]:
-        entry: dict[str, Any] = {"profile": target, "tables": 0, "rows": 0, "error": None}
+        entry: dict[str, Any] = {"profile": target, "tables": 0, "rows": 0, "rows_with_samples": 0, "error": None}
         try:
             found = Profile.load(target)
             for family in found.families:
                 entry["rows"] += len(found.table(family) or ())
                 entry["tables"] += 1
+            samples = read_samples(found)
+            if samples is not None:
+                entry["rows_with_samples"] = check_samples(found, samples)
         except CostplanError as e:
             entry["error"], entry["hint"] = str(e), e.hint
         checked.append(entry)
@@ -194,7 +212,12 @@ def _verdict(entry: dict[str, Any]) -> str:
     if entry["error"]:
         return f"BAD {entry['profile']}: {entry['error']}"
     return (f"ok  {entry['profile']}: manifest checksum, {entry['tables']} tables: SHA-256, schema, vocabulary and "
-            f"value range of {entry['rows']:,} rows")
+            f"value range of {entry['rows']:,} rows{_backed(entry)}")
+
+
+def _backed(entry: dict[str, Any]) -> str:
+    n = entry["rows_with_samples"]
+    return f"; raw samples: SHA-256, and {n:,} rows equal the median of theirs" if n else ""
 
 
 def _table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:

@@ -20,6 +20,7 @@ from costplan.cli.plan_inputs import digests, find_workload
 from costplan.core.errors import InputError, UnknownNameError
 from costplan.kernels.backend import Backend
 from costplan.kernels.session import Settings
+from costplan.perf.weights import weight_bytes_per_rank
 from costplan.plan.question import Question, question
 from costplan.profile.families import FAMILIES
 from costplan.profile.store import search_path
@@ -141,13 +142,19 @@ def asked(wish: Wish) -> list[Asked]:
 def campaign(questions: Sequence[Question], device: Device, wish: Wish, usable: Sequence[Backend],
              pass_share: float) -> Campaign:
     """What to measure. Raises InputError where nothing of it can be."""
-    made = campaign_for(questions, device, budget_s=wish.budget_s, target=wish.target, engine=wish.engine, tps=wish.tp,
-                        only=wish.only, seed=wish.seed)
+    made = campaign_for(questions, device, budget_s=wish.budget_s, target=wish.target, engine=wish.engine,
+                        tps=wish.tp or _tps(questions, device), only=wish.only, seed=wish.seed)
     takers = [sum(b.supports(w.case) is None for b in usable if w.case.family in b.families) for w in made.design]
     if not any(takers):
         raise InputError("no usable kernel backend runs any shape of this workload",
                          hint="`costplan doctor` lists what each backend can do")
     return replace(made, backends=max(1.0, sum(takers) / len(takers)), first_pass_share=pass_share)
+
+
+def _tps(questions: Sequence[Question], device: Device) -> tuple[int, ...] | None:
+    """A CPU runs models unsharded wherever they fit; otherwise the choice is left to the workload."""
+    fit = all(weight_bytes_per_rank(q.spec).total < device.memory_bytes for q in questions)
+    return (1,) if device.kind == "cpu" and fit else None
 
 
 def out_folder(out: Path | None, key: str) -> Path:

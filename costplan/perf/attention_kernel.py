@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +15,7 @@ from costplan.perf.attention_rows import at_page, without_spare_splits
 from costplan.perf.engine_kernels import engine_rows
 from costplan.perf.kernel_source import OWN, KernelSource, Trust, WorkAt, baseline, measured, nearest, peak
 from costplan.perf.prompt_grid import PromptGrid, prompt_grid
-from costplan.perf.timed import TimedKernel
+from costplan.perf.timed import TimedKernel, grid_from
 from costplan.profile.table import Table
 
 PREFILL_EFFICIENCY = 0.55
@@ -85,6 +87,7 @@ def work_of(s: AttentionShape, *, prefill: bool) -> WorkAt:
 def _rows(src: KernelSource, shape: AttentionShape, family: str) -> tuple[Table, AttentionShape, Trust, bool] | None:
     """Rows that answer for ``shape``, the head shape they were measured with, how far they can be trusted, and
     whether `costplan profile` measured them."""
+    prefill = family == "attn_prefill"
     picked = src.select(family, "kv_dtype", dict.fromkeys((shape.kv_dtype, "bf16")))  # type: ignore[arg-type]
     if picked is None:
         return None
@@ -93,7 +96,13 @@ def _rows(src: KernelSource, shape: AttentionShape, family: str) -> tuple[Table,
     trust = picked.trust.weakened(SD_PER_OCTAVE * octaves, evidence)
     if picked.source.engine != OWN:
         return rows, near, trust, False
-    paged = at_page(without_spare_splits(engine_rows(rows, src.prefixes)), shape.page_size)
+    base = baseline(work_of(near, prefill=prefill), src.measured_on, peak(src.measured_on, "bf16"))
+
+    def seconds_of(part: Table) -> Callable[[Sequence[float]], float]:
+        grid = prompt_grid(part, base) if prefill else grid_from(part, ("batch", "kv_len"), base)
+        return lambda p: base(p) * math.exp(grid.value(p)[0])
+
+    paged = at_page(without_spare_splits(engine_rows(rows, src.prefixes)), shape.page_size, seconds_of)
     return paged.rows, near, trust.weakened(paged.log_sd), True
 
 

@@ -130,8 +130,9 @@ class StepBuilder:
             kernel = self.book.gemm(round(n), round(k), fmt, name)
             self.ops.append(Op("head" if part == "lm_head" else "gemm", kernel, count, at))
             if fmt.act_bytes < 2 and name != "lm_head" and not self.book.static_quant:
-                self._elementwise("quant", k * (2 + fmt.act_bytes), count,
-                                  **{"quant_int8" if fmt.compute == "int8" else "quant": k})
+                integer = fmt.compute == "int8"
+                self._elementwise("quant", k * (2 + fmt.act_bytes), count, quant=0 if integer else k,
+                                  quant_int8=k if integer else 0)
 
     def _elementwise(self, name: str, bytes_per_token: float, count: float, at: Points = _tokens,
                      **widths: float) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -11,27 +11,36 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from costplan.catalog.device_spec import read_spec
-from costplan.catalog.gpus import gpu
+from costplan.catalog.gpus import forget_devices, gpu
 from costplan.catalog.models import model
 from costplan.core.evidence import Evidence
-from costplan.perf.assemble import latency_model
+from costplan.perf.assemble import kernel_page, latency_model, sources_for
 from costplan.perf.attention_kernel import AttentionShape, attention, reads_context
 from costplan.perf.attention_rows import at_page, nearest_page, without_spare_splits
 from costplan.perf.batch import BatchState
 from costplan.perf.book import KernelBook
+from costplan.perf.devices import add_device_of
 from costplan.perf.elementwise_kernel import elementwise
 from costplan.perf.engine_kernels import engine_rows, kernel_prefixes, rules
 from costplan.perf.kernel_source import KernelSource
 from costplan.perf.layout import Layout
 from costplan.perf.ragged import slowdowns
 from costplan.perf.step_parts import KernelStepParts
+from costplan.profile.store import Profile
 from costplan.profile.table import Table
 
-from .. import own_profile as own
+from .. import own_profile as own  # noqa: TID252
 
 CPU = read_spec(own.DEVICE, where="test")
 SPEC = model("qwen3-0.6b")
 POINT = (16, 1024)
+
+
+@pytest.fixture(autouse=True)
+def _clean() -> Iterator[None]:
+    forget_devices()
+    yield
+    forget_devices()
 
 
 class Source:
@@ -81,8 +90,9 @@ def test_a_contiguous_cache_stands_for_a_paged_one_only_where_nothing_else_was_m
     assert nearest_page(rows, 1) == 64
     only = Source(attn_decode=own.decode_rows((0,))).table("attn_decode")
     assert only is not None
-    assert len(at_page(only, 16).rows) == len(only)
-    assert at_page(only, 16).log_sd == 0
+    paged = at_page(only, 16, lambda _: lambda _: 1.0)
+    assert len(paged.rows) == len(only)
+    assert paged.log_sd == 0
 
 
 @pytest.mark.parametrize("engine", ["costplan", "vllm"])
@@ -110,14 +120,19 @@ def test_a_slower_page_never_lowers_decode_time(a: float, b: float, batch: int, 
     assert seconds(low) <= seconds(high) * (1 + 1e-9)
 
 
-def test_sizes_measured_at_another_page_are_carried_over_with_the_ratio_of_the_pages() -> None:
-    """Page 16 was measured at one size only; the whole grid of page 128 then answers, 1.5 times as slow."""
-    rows = [r for r in own.decode_rows((16, 128)) if r["page_size"] == 128 or (r["batch"], r["kv_len"]) == (4, 1024)]
-    source = Source(attn_decode=rows, attn_ragged=None)
+@pytest.mark.parametrize("measured_at", [(4, 1024), (8, 3000)])
+def test_a_page_measured_at_few_sizes_shifts_the_grid_of_another(measured_at: tuple[int, int]) -> None:
+    """Page 16 was measured once, on the grid of page 128 or beside it; that grid then answers, 1.5 times as slow."""
+    once = {**next(iter(own.decode_rows((16,)))), "batch": measured_at[0], "kv_len": measured_at[1],
+            "latency_s": 1.5 * own.decode_s(*measured_at)}
+    source = Source(attn_decode=[*own.decode_rows((128,)), once], attn_ragged=None)
     for point in ((4, 1024), (64, 8192), (1, 128)):
         timing = attention(kernels(source), shape(16), prefill=False).time(point)
-        assert timing.seconds == pytest.approx(1.5 * own.decode_s(*point), rel=1e-6)
-    assert timing.evidence is not Evidence.MEASURED
+        assert timing.seconds == pytest.approx(1.5 * own.decode_s(*point), rel=0.03)
+        assert timing.evidence is Evidence.INTERPOLATED
+        there = attention(kernels(source), shape(128), prefill=False).time(point)
+        assert there.seconds == pytest.approx(own.decode_s(*point), rel=1e-6)
+        assert there.evidence is Evidence.MEASURED
 
 
 def test_without_automatic_splits_the_fastest_one_stands_in() -> None:
@@ -291,3 +306,33 @@ def test_shipped_gpus_do_not_see_pages() -> None:
     times = {latency_model(spec, gpu("h100_sxm"), Layout(), engine="vllm", block_size=b).step_s(decode)
              for b in (None, 16, 64, 256)}
     assert len(times) == 1
+
+
+# -- which profile answers first ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def beside_shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Profile:
+    """A profile of one's own of a GPU that has imported tables, in the search path."""
+    made = own.write(tmp_path / "mine", None, "h100_sxm")
+    monkeypatch.setenv("COSTPLAN_PROFILES", str(tmp_path))
+    return made
+
+
+def test_on_a_gpu_with_imported_tables_they_lead_and_ones_own_follow(beside_shipped: Profile) -> None:
+    h100 = gpu("h100_sxm")
+    names = [p.name for p in sources_for(h100, "sglang").profiles]
+    assert names == ["h100_sxm-sglang", "h100_sxm-vllm", "h100_sxm-trtllm", "mine"]
+    assert sources_for(h100, "vllm", beside_shipped).profiles[0].name == "mine"
+    assert kernel_page(sources_for(h100, "vllm"), h100, "vllm") == 16
+    assert kernel_page(sources_for(gpu("h200_sxm"), "vllm"), gpu("h200_sxm"), "vllm", 64) == 0
+
+
+def test_a_cpu_stands_in_for_cpus_only_and_a_gpu_for_gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    add_device_of(own.write(tmp_path / "cpu_x-costplan"))
+    monkeypatch.setenv("COSTPLAN_PROFILES", str(tmp_path))
+    other = read_spec({**own.DEVICE, "name": "cpu_other"}, where="x")
+    for wanted in (gpu("mi300x"), other):
+        found = sources_for(wanted, "vllm").measured_on
+        assert found is not None
+        assert found.is_cpu == wanted.is_cpu
