@@ -20,6 +20,8 @@ from costplan.perf.op_terms import KERNEL_TERMS
 
 SMALL_TOKENS, DOUBLINGS = 128, 3.0
 """Up to 128 tokens a matrix product waits for weights; three doublings later it is bound by compute."""
+CPU = "CPU"
+"""Architecture of devices where a launch is the run itself: measured kernels stand as they are, no queue runs dry."""
 _ALIASES = {"nim": "trtllm", "lmdeploy": "vllm", "other": "vllm"}
 
 
@@ -128,10 +130,11 @@ def overhead(engine: str, version: str | None = None, *, launches: float = 0.0, 
         return float(base[term]) * _product(term, row, traits)
 
     def kernel(term: str, size: str) -> float:
-        return (_product("kernels", row, traits) * _product(term, row, traits)
+        return 1.0 if traits.arch == CPU else (_product("kernels", row, traits) * _product(term, row, traits)
                 * _product(f"{term}_{size}", row, traits))
 
     factors = tuple((kernel("gemm", "small"),) * 2 if t == "head" else (kernel(t, "small"), kernel(t, "large"))
                     for t in KERNEL_TERMS)
-    return Overhead(factors, host("step_s0"), host("seq_s"), host("launch_s") * launches, host("request_s"),
-                    host("prompt_token_s"), row["mixed"], name=f"{row['engine']} since {row['since']}")
+    eager_s = 0.0 if traits.arch == CPU else host("launch_s") * launches
+    return Overhead(factors, host("step_s0"), host("seq_s"), eager_s, host("request_s"), host("prompt_token_s"),
+                    row["mixed"], name=f"{row['engine']} since {row['since']}")
