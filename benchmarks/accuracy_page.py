@@ -100,7 +100,7 @@ def held_out(path: Path, in_sample: ErrorReport) -> dict[str, list[HeldOut]]:
                 group = f"{known.labels['gpu']} {known.labels['model']}"
                 out.setdefault(r["held_out"], []).append(HeldOut(
                     r["id"], r["metric"], float(r["log_error"]), float(r["kernel_sd"]), r["load"], r["evidence"],
-                    r["held_out"] == "row", group))
+                    r["seen"] == "1", group))
     return out
 
 

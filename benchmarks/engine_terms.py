@@ -18,9 +18,13 @@ from engine_cases import HOST, KERNELS, METRICS, TERMS, Case, Floats, simulated,
 Scope = tuple[tuple[str, object], ...]
 BASE = {"step_s0": 5e-4, "seq_s": 1e-5, "launch_s": 3e-5, "request_s": 0.03, "prompt_token_s": 5e-6}
 """Prior means of the host's terms, in seconds; kernels start at a factor of 1."""
-HOST_SD, KERNEL_SD, VENDOR_SD = 1.2, 0.25, 0.7
+HOST_SD, KERNEL_SD, FUSED_SD, VENDOR_SD, CELL_SD = 1.2, 0.25, 0.65, 0.7, 0.12
 ENGINE, SINCE, ARCH, SINCE_ARCH, FORMAT, MOE, HYBRID = 0.5, 0.5, 0.5, 0.4, 0.5, 0.3, 0.5
-"""Prior log standard deviations, and what they shrink by when a factor speaks of less."""
+"""Prior log standard deviations, and what they shrink by when a factor speaks of less. Element-wise kernels are freer:
+engines fuse or overlap most of what was measured one by one."""
+CELL_TERMS = {"small": ("gemm_small", "experts_small", "attention_decode"),
+              "large": ("gemm_large", "experts_large", "attention_prefill")}
+"""What a model's own factors on one GPU scale: kernels that wait for memory, and those that wait for compute."""
 SCALE, RIDGE, STEP = 0.12, 0.8, 0.15
 """Log error at which a row's weight halves; weight of the prior; log step of the numerical derivatives."""
 METRIC_WEIGHT, FAMILY_POWER = (0.7, 1.0, 1.0), 0.35
@@ -37,10 +41,13 @@ def scopes(case: Case) -> list[tuple[str, tuple[str, Scope], float]]:
     arch, fmt = ("arch", case.traits.arch), ("format", case.traits.weight_format)
     out: list[tuple[str, tuple[str, Scope], float]] = []
     for t in TERMS:
-        sd = HOST_SD if t in HOST else KERNEL_SD
+        sd = HOST_SD if t in HOST else FUSED_SD if t == "elementwise" else KERNEL_SD
         out += [(t, (t, ()), sd), (t, (t, (e,)), sd * ENGINE), (t, (t, (e, since)), sd * SINCE)]
         if t in ("launch_s", "step_s0"):
             out.append((t, (t, (e, since, ("moe", case.traits.moe))), sd * MOE))
+        if t == "elementwise":
+            out += [(t, (t, (("moe", case.traits.moe),)), sd * 2 * MOE),
+                    (t, (t, (e, since, ("moe", case.traits.moe))), sd * MOE)]
         if t == "launch_s" and case.traits.hybrid:
             out.append((t, (t, (("hybrid", True),)), sd * HYBRID))
         if t in HOST:
@@ -51,7 +58,9 @@ def scopes(case: Case) -> list[tuple[str, tuple[str, Scope], float]]:
             out += [(t, (whole, s), sd * FORMAT) for s in ((fmt,), (fmt, arch), (fmt, e), (fmt, e, arch))]
         if case.model.measured_on == "" or case.traits.arch in ("AMD", "Huawei", "Google", "Moore Threads"):
             out.append((t, ("kernels", (arch,)), VENDOR_SD))
-    return out
+    gpu, model = case.cell
+    cell: Scope = (("gpu", gpu), ("model", model), e)
+    return out + [(t, (f"cell_{size}", cell), CELL_SD) for size, terms in CELL_TERMS.items() for t in terms]
 
 
 class Design:
@@ -115,13 +124,18 @@ def observed(items: Sequence[Case]) -> tuple[Floats, Floats]:
     return y, np.where(np.isnan(y), 0.0, family[:, None] * np.array(METRIC_WEIGHT))
 
 
-def solve(a: Floats, r: Floats, w: Floats, sd: Floats, theta: Floats, rounds: int = 6) -> Floats:
-    """Log factors that minimise the robust error of the linear model ``r = a theta``; rows of weight 0 are left out."""
+def solve(a: Floats, r: Floats, w: Floats, sd: Floats, rounds: int = 6) -> Floats:
+    """Log factors that minimise the robust error of the linear model ``r = a theta``; rows of weight 0 are left out.
+
+    Weights begin wide, at three times `SCALE`, so that no start decides which rows count as outliers.
+    """
     keep = w.reshape(-1) > 0
     a2, r2, w2 = a.reshape(-1, a.shape[-1])[keep], r.reshape(-1)[keep], w.reshape(-1)[keep]
     prior = np.diag(RIDGE / sd**2)
-    for _ in range(rounds):
-        q = (w2 / (1 + ((r2 - a2 @ theta) / SCALE) ** 2) / SCALE**2).astype(np.float32)
+    theta = np.zeros(len(sd))
+    for n in range(rounds):
+        wide = 3 * SCALE if n < 2 else SCALE
+        q = (w2 / (1 + ((r2 - a2 @ theta) / wide) ** 2) / SCALE**2).astype(np.float32)
         weighted = a2 * q[:, None]
         theta = np.linalg.solve((weighted.T @ a2).astype(float) + prior, (weighted.T @ r2).astype(float))
     return theta
@@ -132,5 +146,5 @@ def fold_of(group: tuple[str, ...], folds: int) -> int:
     return int(hashlib.md5(repr(group).encode(), usedforsecurity=False).hexdigest(), 16) % folds
 
 
-__all__ = ["BASE", "HOST", "KERNELS", "METRICS", "TERMS", "Design", "derivatives", "fold_of", "observed", "predicted",
-           "scopes", "solve", "start"]
+__all__ = ["BASE", "CELL_TERMS", "HOST", "KERNELS", "METRICS", "TERMS", "Design", "derivatives", "fold_of", "observed",
+           "predicted", "scopes", "solve", "start"]

@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 from engine_cases import METRICS, Case, Floats, cases
 from engine_residuals import HeldOut, coverage, residual_rows
-from engine_terms import BASE, Design, derivatives, fold_of, observed, predicted, solve, start
+from engine_terms import BASE, CELL_TERMS, Design, derivatives, fold_of, observed, predicted, solve, start
 
 from costplan.core.atomic import write_text
 from costplan.core.evidence import Evidence, worst
@@ -35,35 +35,43 @@ HELD: dict[str, Callable[[Case], tuple[str, ...]]] = {
 
 
 def fit(items: Sequence[Case], design: Design) -> tuple[Floats, Floats, Floats]:
-    """Log factors, and the linear model around them: derivatives by factor and what they explain."""
+    """Log factors, and the linear model around them: derivatives by factor and what they explain. Derivatives are taken
+    at the start and before the last step; the steps between go along the first ones."""
     y, w = observed(items)
     theta = np.zeros(len(design.sd))
     for step in range(STEPS):
         terms = design.terms(theta)
-        base, by_term = derivatives(items, terms)
-        a = design.spread(by_term)
+        if step in (0, STEPS - 1):
+            base, by_term = derivatives(items, terms)
+            a = design.spread(by_term)
+        else:
+            base = predicted(items, terms)
         r = y - base + np.einsum("imk,ik->im", by_term, terms - start())
-        new = solve(a, r, w, design.sd, theta)
-        theta = theta + np.clip(new - theta, -LARGEST_MOVE, LARGEST_MOVE)
+        theta = theta + np.clip(solve(a, r, w, design.sd) - theta, -LARGEST_MOVE, LARGEST_MOVE)
         print(f"step {step}: mean absolute log error before it {np.nanmean(abs(y - base)):.4f}", flush=True)
     return theta, a, r
 
 
-def held_out(items: Sequence[Case], design: Design, theta: Floats, linear: tuple[Floats, Floats],
-             group: Callable[[Case], tuple[str, ...]]) -> Floats:
-    """ln of the metrics of each row, simulated with factors fitted without its group."""
+def held_out(items: Sequence[Case], design: Design, linear: tuple[Floats, Floats],
+             group: Callable[[Case], tuple[str, ...]]) -> tuple[Floats, list[bool]]:
+    """ln of the metrics of each row, simulated with factors fitted without its group; and whether other rows of its
+    cell under its engine were fitted on."""
     _, w = observed(items)
     folds = np.array([fold_of(group(c), FOLDS) for c in items])
     terms = np.empty((len(items), len(start())))
+    seen = [False] * len(items)
     for f in range(FOLDS):
         own = folds == f
-        fitted = solve(*linear, np.where(own[:, None], 0.0, w), design.sd, theta)
+        fitted = solve(*linear, np.where(own[:, None], 0.0, w), design.sd)
         terms[own] = design.terms(fitted)[own]
-    return predicted(items, terms)
+        known = {(c.cell, c.engine) for c, o in zip(items, own, strict=True) if not o}
+        for i in np.flatnonzero(own):
+            seen[i] = (items[i].cell, items[i].engine) in known
+    return predicted(items, terms), seen
 
 
-def records(items: Sequence[Case], log_predicted: Floats, how: str) -> list[HeldOut]:
-    """One record per scored metric; cells and sweeps held out stand for what was not seen, rows for what was."""
+def records(items: Sequence[Case], log_predicted: Floats, seen: Sequence[bool]) -> list[HeldOut]:
+    """One record per scored metric."""
     y, _ = observed(items)
     out = []
     for i, c in enumerate(items):
@@ -76,22 +84,26 @@ def records(items: Sequence[Case], log_predicted: Floats, how: str) -> list[Held
                 kind = step.evidence if metric != "output_tok_s" else worst((decode.evidence, prefill.evidence))
                 weak = kind in (Evidence.EXTRAPOLATED, Evidence.ANALYTIC)
                 out.append(HeldOut(c.row.id, metric, float(log_predicted[i, m] - y[i, m]), step.log_sd,
-                                   LOADS[c.share.kind], "weak" if weak else "strong", how == "row", repr(c.cell)))
+                                   LOADS[c.share.kind], "weak" if weak else "strong", seen[i], repr(c.cell)))
     return out
 
 
 def factors_of(design: Design, theta: Floats) -> list[dict[str, object]]:
-    """Entries of the data file, without factors that change nothing."""
+    """Entries of the data file, without factors that change nothing and without those of single cells."""
     found = [{"term": term, "scope": dict(scope), "factor": float(f"{math.exp(theta[j]):.3f}")}
-             for (term, scope), j in design.index.items() if abs(theta[j]) >= LEAST_FACTOR]
+             for (term, scope), j in design.index.items()
+             if abs(theta[j]) >= LEAST_FACTOR and not term.startswith("cell_")]
     return sorted(found, key=lambda e: (str(e["term"]), len(str(e["scope"])), str(e["scope"])))
 
 
-def cells_of(items: Sequence[Case]) -> dict[str, dict[str, list[str]]]:
-    """Engines by GPU and model that were fitted on."""
-    out: dict[str, dict[str, list[str]]] = {}
-    for gpu, model, engine in sorted({(*c.cell, c.engine) for c in items}):
-        out.setdefault(gpu, {}).setdefault(model, []).append(engine)
+def cells_of(design: Design, theta: Floats) -> dict[str, dict[str, dict[str, list[float]]]]:
+    """The small and the large factor of each GPU, model and engine that was fitted on."""
+    out: dict[str, dict[str, dict[str, list[float]]]] = {}
+    scopes = {scope for term, scope in design.index if term.startswith("cell_")}
+    for scope in sorted(scopes, key=str):
+        gpu, model, engine = (str(v) for _, v in scope)
+        out.setdefault(gpu, {}).setdefault(model, {})[engine] = [
+            round(math.exp(theta[design.index[f"cell_{size}", scope]]), 3) for size in CELL_TERMS]
     return out
 
 
@@ -111,17 +123,21 @@ def render(data: dict[str, object]) -> str:
 
 
 def main(tune: str, output: str, *options: str) -> None:
-    items = cases(Path(tune))
+    run(cases(Path(tune)), output, *options)
+
+
+def run(items: Sequence[Case], output: str, *options: str) -> None:
+    """Fit, hold out, write."""
     design = Design(items)
     theta, a, r = fit(items, design)
     found: list[HeldOut] = []
     with Path(output).open("w", newline="", encoding="utf-8") as f:
         out = csv.writer(f)
-        out.writerow(("id", "held_out", "metric", "log_error", "kernel_sd", "load", "evidence"))
+        out.writerow(("id", "held_out", "metric", "log_error", "kernel_sd", "load", "evidence", "seen"))
         for how, group in HELD.items():
-            own = records(items, held_out(items, design, theta, (a, r), group), how)
-            out.writerows((e.id, how, e.metric, f"{e.error:.5f}", f"{e.kernel_sd:.5f}", e.load, e.evidence)
-                          for e in own)
+            own = records(items, *held_out(items, design, (a, r), group))
+            out.writerows((e.id, how, e.metric, f"{e.error:.5f}", f"{e.kernel_sd:.5f}", e.load, e.evidence,
+                           int(e.seen)) for e in own)
             for metric in METRICS:
                 errors = np.array([abs(math.expm1(e.error)) for e in own if e.metric == metric])
                 print(f"{how:6s} {metric:13s} n {len(errors):5d} median {np.median(errors):6.1%} "
@@ -130,7 +146,7 @@ def main(tune: str, output: str, *options: str) -> None:
     print("coverage of held-out scales:", coverage(found))
     if "--write" in options:
         data = {**table(), "base": BASE, "factors": factors_of(design, theta), "residuals": residual_rows(found),
-                "cells": cells_of(items)}
+                "cells": cells_of(design, theta)}
         write_text(DATA, render(data))
 
 

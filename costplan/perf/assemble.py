@@ -88,7 +88,7 @@ def traits_of(spec: ModelSpec, gpu: GpuSpec, weight_dtype: str, weight_only: boo
     if weight_only or weights in ("int4", "int8") or (weights == "fp8" and capability < FP8_SINCE):
         weights = "weight_only"
     hybrid = any(isinstance(m, LinearMixer) for g in spec.layers for m in g.layer.mixers)
-    return Traits(arch, weights, spec.is_moe, hybrid)
+    return Traits(gpu.name, spec.name, arch, weights, spec.is_moe, hybrid)
 
 
 _MODELS: dict[tuple[object, ...], KernelLatencyModel] = {}

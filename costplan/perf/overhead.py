@@ -20,6 +20,7 @@ from costplan.perf.op_terms import KERNEL_TERMS
 
 SMALL_TOKENS, DOUBLINGS = 128, 3.0
 """Up to 128 tokens a matrix product waits for weights; three doublings later it is bound by compute."""
+SIZES = ("small", "large")
 CPU = "CPU"
 """Architecture of devices where a launch is the run itself: measured kernels stand as they are, no queue runs dry."""
 _ALIASES = {"nim": "trtllm", "lmdeploy": "vllm", "other": "vllm"}
@@ -27,8 +28,11 @@ _ALIASES = {"nim": "trtllm", "lmdeploy": "vllm", "other": "vllm"}
 
 @dataclass(frozen=True, slots=True)
 class Traits:
-    """What decides which factors apply: the software is tuned for some chips and formats and not for others."""
+    """What decides which factors apply: the software is tuned for some chips and formats and not for others. ``gpu``
+    and ``model`` name the cell of published measurements that knows more."""
 
+    gpu: str = ""
+    model: str = ""
     arch: str = ""
     weight_format: str = ""
     moe: bool = False
@@ -111,6 +115,12 @@ def _product(term: str, row: dict[str, Any], traits: Traits) -> float:
     return out
 
 
+def cell(gpu: str, model: str, engine: str) -> tuple[float, float] | None:
+    """Factors of a model's own kernels on a GPU, waiting for memory and for compute; None where nobody published."""
+    found = table()["cells"].get(gpu, {}).get(model, {}).get(engine)
+    return None if found is None else (float(found[0]), float(found[1]))
+
+
 @cache
 def _by_term() -> dict[str, list[dict[str, Any]]]:
     out: dict[str, list[dict[str, Any]]] = {}
@@ -125,13 +135,16 @@ def overhead(engine: str, version: str | None = None, *, launches: float = 0.0, 
     where none is stated."""
     row, traits = era(engine, version), traits or Traits()
     base = table()["base"]
+    small, large = cell(traits.gpu, traits.model, row["engine"]) or (1.0, 1.0)
+    own = {("gemm", "small"): small, ("gemm", "large"): large, ("experts", "small"): small, ("experts", "large"): large,
+           **{("attention_decode", s): small for s in SIZES}, **{("attention_prefill", s): large for s in SIZES}}
 
     def host(term: str) -> float:
         return float(base[term]) * _product(term, row, traits)
 
     def kernel(term: str, size: str) -> float:
         return 1.0 if traits.arch == CPU else (_product("kernels", row, traits) * _product(term, row, traits)
-                * _product(f"{term}_{size}", row, traits))
+                * _product(f"{term}_{size}", row, traits) * own.get((term, size), 1.0))
 
     factors = tuple((kernel("gemm", "small"),) * 2 if t == "head" else (kernel(t, "small"), kernel(t, "large"))
                     for t in KERNEL_TERMS)

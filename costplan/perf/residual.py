@@ -8,7 +8,7 @@ from functools import cache
 from typing import Any
 
 from costplan.core.evidence import Evidence
-from costplan.perf.overhead import table
+from costplan.perf.overhead import cell, table
 
 LOADS = {"concurrency": "closed", "rate": "open", "all_at_once": "at_once", "static_batch": "static",
          "batch1": "static"}
@@ -36,7 +36,7 @@ def residual(metric: str, evidence: Evidence, load: str | None = None, *, seen: 
 
 def was_seen(gpu: str, model: str, engine: str) -> bool:
     """Whether rows of ``model`` on ``gpu`` with ``engine`` were fitted on."""
-    return engine in table()["cells"].get(gpu, {}).get(model, ())
+    return cell(gpu, model, engine) is not None
 
 
 def _scope(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -66,7 +66,7 @@ def test_a_slower_host_is_found(items: list[Case]) -> None:
         terms = design.terms(theta)
         base, by_term = derivatives(items, terms)
         r = y - base + np.einsum("imk,ik->im", by_term, terms - start())
-        theta = solve(design.spread(by_term), r, w, design.sd, theta)
+        theta = solve(design.spread(by_term), r, w, design.sd)
     before = np.abs(y - predicted(items, design.terms(np.zeros_like(true)))).max()
     after = np.abs(y - predicted(items, design.terms(theta))).max()
     assert after < 0.25 * before

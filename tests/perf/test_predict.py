@@ -12,7 +12,7 @@ from costplan.core.errors import DoesNotFitError
 from costplan.core.evidence import Evidence
 from costplan.perf.layout import Layout
 from costplan.perf.op_terms import KERNEL_TERMS
-from costplan.perf.overhead import Overhead, Traits, overhead, table, version_key, version_on
+from costplan.perf.overhead import CPU, Overhead, Traits, cell, overhead, table, version_key, version_on
 from costplan.perf.predict import Deployment, predict
 from costplan.perf.residual import residual, was_seen
 from costplan.perf.steady import Load, LoadKind
@@ -105,12 +105,35 @@ def test_fitted_factors_are_physical_and_explained() -> None:
     assert {k for e in data["factors"] for k in e["scope"]} <= {"engine", "since", "arch", "format", "moe", "hybrid"}
     for entry in data["factors"]:
         assert 0.2 < entry["factor"] < 5
+    for models in data["cells"].values():
+        assert all(0.5 < f < 2 for engines in models.values() for pair in engines.values() for f in pair)
     for row in data["engines"]:
         for arch in ("ampere", "ada", "hopper", "blackwell"):
             for fmt in ("16", "fp8", "weight_only"):
-                own = overhead(row["engine"], row["since"], launches=100.0, traits=Traits(arch, fmt, moe=True))
-                assert all(0.4 < f < 2.5 for pair in own.factors for f in pair)
+                own = overhead(row["engine"], row["since"], launches=100.0,
+                               traits=Traits(arch=arch, weight_format=fmt, moe=True))
+                kernels = dict(zip(KERNEL_TERMS, own.factors, strict=True))
+                fused = kernels.pop("elementwise")
+                assert all(0.05 < f < 2.5 for f in fused)
+                assert all(0.4 < f < 2.5 for pair in kernels.values() for f in pair)
                 assert own.step_s0 < 0.01 and own.seq_s < 5e-4 and own.eager_s < 0.05 and own.request_s < 0.2
+
+
+def test_what_was_published_of_a_model_on_a_gpu_scales_its_own_kernels_only() -> None:
+    known = Traits("h100_sxm", "meta-llama/Llama-3.1-70B-Instruct", "hopper", "fp8")
+    small, large = cell(known.gpu, known.model, "trtllm") or (0.0, 0.0)
+    with_cell = dict(zip(KERNEL_TERMS, overhead("trtllm", traits=known).factors, strict=True))
+    without = dict(zip(KERNEL_TERMS, overhead("trtllm", traits=replace(known, model="nobody/has-run-this")).factors,
+                       strict=True))
+    assert with_cell["gemm"] == pytest.approx((without["gemm"][0] * small, without["gemm"][1] * large))
+    assert with_cell["attention_decode"][0] == pytest.approx(without["attention_decode"][0] * small)
+    assert with_cell["attention_prefill"][0] == pytest.approx(without["attention_prefill"][0] * large)
+    assert with_cell["elementwise"] == without["elementwise"]
+
+
+def test_kernels_measured_on_a_cpu_stand_as_they_are() -> None:
+    own = overhead("vllm", launches=1000.0, traits=Traits(arch=CPU))
+    assert {f for pair in own.factors for f in pair} == {1.0} and own.eager_s == 0
 
 
 def test_a_factor_moves_from_few_tokens_to_many() -> None:
