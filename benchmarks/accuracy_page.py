@@ -2,7 +2,8 @@
 
 Tables stand between ``<!-- begin NAME -->`` and ``<!-- end NAME -->``; the prose around them is written by hand.
 
-Run: python benchmarks/accuracy_page.py TUNE.csv HELD_OUT.csv  (the latter from benchmarks/fit_engines.py)
+Run: python benchmarks/accuracy_page.py TUNE.csv HELD_OUT.csv [PEER.csv]
+(the second from benchmarks/fit_engines.py, the third from benchmarks/peer_estimate.py; without it that table stays)
 """
 
 from __future__ import annotations
@@ -104,6 +105,40 @@ def held_out(path: Path, in_sample: ErrorReport) -> dict[str, list[HeldOut]]:
     return out
 
 
+def peer_errors(path: Path, rows: Sequence[Measured]) -> dict[str, dict[tuple[str, str], float]]:
+    """Errors of PEER.csv by label; a row that the peer refuses under any label is left out of all."""
+    measured = {r.id: {"ttft": r.ttft_s, "tpot": r.tpot_s} for r in rows}
+    out: dict[str, dict[tuple[str, str], float]] = {}
+    with path.open(encoding="utf-8") as f:
+        for r in csv.DictReader(f):
+            for metric, truth in measured[r["id"]].items():
+                said = float(r[f"{metric}_s"] or 0)
+                if truth and said > 0 and math.isfinite(said):
+                    out.setdefault(r["label"], {})[r["id"], metric] = math.log(said / truth)
+    common = set.intersection(*(set(e) for e in out.values()))
+    return {label: {k: e[k] for k in common} for label, e in out.items()}
+
+
+def peers(path: Path, rows: Sequence[Measured], columns: Mapping[str, Errors], moe: Mapping[str, bool],
+          kind: Mapping[str, str]) -> str:
+    """The peer's error beside costplan's, on the rows that all of them answer."""
+    found = peer_errors(path, rows)
+    common = set.intersection(*(set(e) for e in (*found.values(), *columns.values())))
+    named = {**{f"AIConfigurator, label {k}": e for k, e in found.items()}, **columns}
+    lines = ["| metric, closed loop | rows | " + " | ".join(named) + " |", "|---|--:|" + "--:|" * len(named)]
+    for metric in ("tpot", "ttft"):
+        for label, wanted in (("dense", False), ("MoE", True)):
+            split = Split("", metric, lambda m, _, wanted=wanted: m == wanted, "")  # type: ignore[misc]
+            cells = [summary({k: e[k] for k in common}, split, moe, kind) for e in named.values()]
+            lines.append(f"| {metric.upper()}, {label} | {cells[0][0]} | " + " | ".join(c for _, c in cells) + " |")
+    with path.open(encoding="utf-8") as f:
+        asked = [r for r in csv.DictReader(f) if r["label"] == "published"]
+    refused = sum(r["mode"] == "refused" for r in asked)
+    second = sum(r["mode"] == "HYBRID" for r in asked)
+    return "\n".join([*lines, "", f"Of {len(asked)} rows asked, AIConfigurator refused {refused} and answered {second} "
+                      "only in its hybrid mode; costplan refused none."])
+
+
 def goals(columns: Mapping[str, Errors], moe: Mapping[str, bool], kind: Mapping[str, str]) -> str:
     """The table of goals: median / mean absolute error by what was held out."""
     lines = ["| metric | rows | goal | " + " | ".join(columns) + " |", "|---|--:|--:|" + "--:|" * len(columns)]
@@ -148,7 +183,7 @@ def fill(page: str, name: str, body: str) -> str:
     return pattern.sub(lambda m: f"{m[1]}{body}\n{m[2]}", page)
 
 
-def main(tune: str, held: str) -> None:
+def main(tune: str, held: str, peer: str = "") -> None:
     rows = read_rows(Path(tune))
     report = validate_file(Path(tune))
     moe = {s.id: s.labels["moe"] == "moe" for s in report.scored}
@@ -161,6 +196,8 @@ def main(tune: str, held: str) -> None:
     columns |= {"in-sample": fitted, "plain roofline": roofline(rows, tune)}
     page = PAGE.read_text(encoding="utf-8")
     page = fill(page, "goals", goals(columns, moe, kind))
+    if peer:
+        page = fill(page, "peers", peers(Path(peer), rows, columns, moe, kind))
     page = fill(page, "coverage", covered(found))
     page = fill(page, "worst", worst_rows(rows, fitted))
     shown = validate_text(report, [label for label in LABELS if label not in ("model",)], Style(100))
@@ -171,4 +208,4 @@ def main(tune: str, held: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:3])
+    main(*sys.argv[1:4])

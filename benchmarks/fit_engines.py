@@ -1,6 +1,6 @@
 """Fit the engine terms of ``costplan/perf/data/engines.json`` on a table of measurements, and cross-validate them.
 
-Every row is simulated as it was run. Gauss-Newton steps on the logarithm of each term (`engine_terms`) give the
+Every row is simulated as it was run. Steps of Gauss and Newton on the logarithm of each term (`engine_terms`) give the
 factors; whole GPU x model cells, whole sweeps, and single rows are then held out in turn, the factors fitted on the
 rest, and the held-out rows simulated with them. The residual scales of the intervals come from those predictions.
 
@@ -29,27 +29,43 @@ from costplan.perf.overhead import table
 from costplan.perf.residual import LOADS
 
 DATA = Path(__file__).parents[1] / "costplan" / "perf" / "data" / "engines.json"
-STEPS, FOLDS, LARGEST_MOVE, LEAST_FACTOR = 4, 6, 0.7, 0.01
+STEPS, FOLDS, LARGEST_MOVE, LEAST_FACTOR = 2, 6, 0.7, 0.01
 HELD: dict[str, Callable[[Case], tuple[str, ...]]] = {
     "cell": lambda c: c.cell, "sweep": lambda c: c.sweep, "row": lambda c: (c.row.id,)}
 
 
-def fit(items: Sequence[Case], design: Design) -> tuple[Floats, Floats, Floats]:
-    """Log factors, and the linear model around them: derivatives by factor and what they explain. Derivatives are taken
-    at the start and before the last step; the steps between go along the first ones."""
-    y, w = observed(items)
+def shipped(design: Design) -> Floats:
+    """Log factors of the data file as it is; 0 where it has none."""
+    data = table()
+    known = {(e["term"], frozenset(e["scope"].items())): e["factor"] for e in data["factors"]}
+    known |= {(f"cell_{size}", frozenset({"gpu": gpu, "model": model, "engine": engine}.items())): factor
+              for gpu, models in data["cells"].items() for model, engines in models.items()
+              for engine, pair in engines.items() for size, factor in zip(CELL_TERMS, pair, strict=True)}
     theta = np.zeros(len(design.sd))
+    for (term, scope), j in design.index.items():
+        theta[j] = math.log(known.get((term, frozenset(scope)), 1.0))
+    return theta
+
+
+def fit(items: Sequence[Case], design: Design) -> tuple[Floats, Floats, Floats]:
+    """Log factors, and the linear model around them: derivatives by factor and what they explain.
+
+    Derivatives are taken once, at the shipped factors; each step goes along them from where the simulator now is. Run
+    the program again after large changes.
+    """
+    y, w = observed(items)
+    theta = shipped(design)
+    terms = design.terms(theta)
+    base, by_term = derivatives(items, terms)
+    a = design.spread(by_term)
     for step in range(STEPS):
-        terms = design.terms(theta)
-        if step in (0, STEPS - 1):
-            base, by_term = derivatives(items, terms)
-            a = design.spread(by_term)
-        else:
-            base = predicted(items, terms)
+        print(f"step {step}: mean absolute log error before it {np.nanmean(abs(y - base)):.4f}", flush=True)
         r = y - base + np.einsum("imk,ik->im", by_term, terms - start())
         theta = theta + np.clip(solve(a, r, w, design.sd) - theta, -LARGEST_MOVE, LARGEST_MOVE)
-        print(f"step {step}: mean absolute log error before it {np.nanmean(abs(y - base)):.4f}", flush=True)
-    return theta, a, r
+        terms = design.terms(theta)
+        base = predicted(items, terms)
+    print(f"fitted: mean absolute log error {np.nanmean(abs(y - base)):.4f}", flush=True)
+    return theta, a, y - base + np.einsum("imk,ik->im", by_term, terms - start())
 
 
 def held_out(items: Sequence[Case], design: Design, linear: tuple[Floats, Floats],
