@@ -126,7 +126,7 @@ def _lognormal(equal: SimRequests, log_sd: float, seed: int) -> SimRequests:
     def drawn(name: str, lengths: NDArray[np.int64]) -> NDArray[np.int64]:
         mean = float(lengths[0])
         factor = np.minimum(np.exp(stream(seed, name).normal(0.0, log_sd, len(lengths))), LONGEST)
-        return np.maximum(1, np.rint(mean * factor / factor.mean())).astype(np.int64)
+        return np.asarray(np.maximum(1, np.rint(mean * factor / factor.mean())), np.int64)
 
     return replace(equal, isl=drawn("simulate.isl", equal.isl), osl=drawn("simulate.osl", equal.osl))
 
