@@ -28,6 +28,8 @@ weights (`READ_SD`) run at a bandwidth that was measured, in all but quantised f
 engines fuse or overlap most of what was measured one by one."""
 SDS = {"gemm_small": READ_SD, "gemm_large": LARGE_SD, "elementwise": FUSED_SD, "step_s0": STEP_SD}
 QUANTISED_SD = 0.15
+VENDORS = ("AMD", "Huawei", "Google", "Moore Threads")
+"""Vendors whose kernels nobody measured: one more factor on all of them, beyond the bounds."""
 CELL_TERMS = {"small": ("gemm_small", "experts_small", "attention_decode"),
               "large": ("gemm_large", "experts_large", "attention_prefill")}
 """What a model's own factors on one GPU scale: kernels that wait for memory, and those that wait for compute."""
@@ -69,7 +71,7 @@ def scopes(case: Case) -> list[tuple[str, tuple[str, Scope], float]]:
             own = sd * FORMAT if plain else max(sd * FORMAT, QUANTISED_SD)
             out += [(t, (t, s), own) for s in ((fmt,), (fmt, arch), (fmt, e), (fmt, e, arch))]
             out.append((t, (t, (("moe", case.traits.moe),)), KERNEL_SD * FORMAT if case.traits.moe else sd * FORMAT))
-        if case.model.measured_on == "" or case.traits.arch in ("AMD", "Huawei", "Google", "Moore Threads"):
+        if case.traits.arch in VENDORS:
             out.append((t, ("kernels", (arch,)), VENDOR_SD))
     gpu, model = case.cell
     cell: Scope = (("gpu", gpu), ("model", model), e)
