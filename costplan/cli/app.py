@@ -10,8 +10,8 @@ import typer
 
 from costplan import __version__
 
-EXIT_CODES = ("Exit codes: 0 done, 2 bad usage or input, 4 environment, 5 no plan holds the limits, 70 a bug of ours, "
-              "130 interrupted.")
+EXIT_CODES = ("Exit codes: 0 done, 1 a guardrail of costplan ci is broken, 2 bad usage or input, 3 costplan ci --strict "
+              "could not judge, 4 environment, 5 no plan holds the limits, 70 a bug of ours, 130 interrupted.")
 
 app = typer.Typer(
     name="costplan", no_args_is_help=True, add_completion=True, rich_markup_mode=None, pretty_exceptions_enable=False,
@@ -35,6 +35,8 @@ def root(_: bool = typer.Option(False, "--version", help="Print the version and 
 def _register() -> None:
     from costplan.cli import (
         catalog,
+        ci,
+        diff,
         emit,
         explain,
         kv,
@@ -56,8 +58,10 @@ def _register() -> None:
     app.command("predict", short_help="TTFT, TPOT, tokens/s, $/1M tokens of one configuration.")(predict.predict)
     app.command("kv", short_help="KV bytes per token, KV blocks, sequences that fit.")(kv.kv)
     app.command("roofline", short_help="Every kernel of one step against its least time.")(roofline.roofline)
+    app.command("diff", short_help="What a change does to the bill: two plan files or two commits.")(diff.diff)
     app.command("validate", short_help="The error against published measurements.")(validate.validate)
     app.command("schema", short_help="JSON Schema of workload.yaml or of JSON output.")(schema.schema)
+    app.add_typer(ci.app, name="ci")
     app.add_typer(workload.app, name="workload")
     app.add_typer(profile.app, name="profile")
     app.add_typer(catalog.app, name="catalog")

@@ -1,0 +1,322 @@
+"""Two states in, a `Report` out. Workloads whose inputs are the same bytes are not planned: their change is exactly 0."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+
+from costplan import __version__
+from costplan.ci import guardrails
+from costplan.ci.causes import by_version, causes, cheapest_fix
+from costplan.ci.config_file import CiEntry
+from costplan.ci.inputs import PlanInputs
+from costplan.ci.metrics import COST, FULL_LOAD, GOODPUT, differences
+from costplan.ci.profile_change import profile_change
+from costplan.ci.state import Entry, State, pairs
+from costplan.ci.types import (
+    SCHEMA,
+    Cause,
+    Fix,
+    GuardrailResult,
+
+    Level,
+    MetricDiff,
+    Note,
+    Outcome,
+    PlanSide,
+    ProfileChange,
+    Report,
+    Side,
+    Status,
+    Verdict,
+    WorkloadDiff,
+)
+from costplan.core.errors import CostplanError, InputError
+from costplan.plan.types import Plan
+from costplan.report.plan_file import PlanFile, Tool, parse_plan
+
+Planner = Callable[[PlanInputs, bool], str]
+"""Plans inputs and gives the text of the plan file; the flag asks for everything that `costplan plan` tells."""
+CompareProfiles = Callable[[str, Path, Path], ProfileChange]
+_SOFT = (Verdict.UNCLEAR, Verdict.NOT_JUDGED)
+
+
+@dataclass(slots=True)
+class Plans:
+    """Plans by the digest of their inputs, each made once. ``told`` hears what is planned."""
+
+    planner: Planner
+    told: Callable[[str], None] = lambda _: None
+    texts: dict[tuple[str, bool], str] = field(default_factory=dict)
+    files: dict[tuple[str, bool], PlanFile] = field(default_factory=dict)
+
+    def of(self, inputs: PlanInputs, *, full: bool = False) -> PlanFile:
+        """The plan of ``inputs``. Raises CostplanError, with places as their source calls them."""
+        if (inputs.digest, True) in self.files:
+            full = True
+        key = (inputs.digest, full)
+        if key not in self.files:
+            self.told(inputs.document.name)
+            try:
+                self.texts[key] = self.planner(inputs, full)
+            except CostplanError as e:
+                raise _placed(e, inputs.folder) from e
+            self.files[key] = parse_plan(self.texts[key].encode(), inputs.document.name)
+        return self.files[key]
+
+    def text(self, inputs: PlanInputs) -> str | None:
+        """The plan file of ``inputs`` if it was made in full."""
+        return self.texts.get((inputs.digest, True))
+
+    def best(self, inputs: PlanInputs) -> Plan | None:
+        """The recommended plan; None where the inputs make none."""
+        try:
+            return first(self.of(inputs))
+        except CostplanError:
+            return None
+
+
+def first(f: PlanFile) -> Plan | None:
+    """The recommended plan of a file."""
+    return f.plans[0] if f.plans else None
+
+
+def _placed(e: CostplanError, folder: Path) -> CostplanError:
+    """The same error with staged paths as they are in the repository."""
+    def clean(text: str) -> str:
+        for name in ("base", "head"):
+            text = text.replace(f"{folder}/{name}/", "").replace(f"./{name}/", "")
+        return text
+
+    return InputError(clean(e.message), hint=clean(e.hint) if e.hint else None, where=clean(e.where) if e.where else None)
+
+
+@dataclass(slots=True)
+class Comparison:
+    """One comparison under way. ``today`` decides which exceptions still hold."""
+
+    base: State | None
+    head: State
+    plans: Plans
+    today: date
+    compare_profiles: CompareProfiles = profile_change
+    profiles: dict[str, ProfileChange] = field(default_factory=dict)
+    guardrails: list[GuardrailResult] = field(default_factory=list)
+    notes: list[Note] = field(default_factory=list)
+
+    @property
+    def ci(self) -> CiEntry:
+        return self.head.settings().ci
+
+    def report(self, notes: tuple[Note, ...] = ()) -> Report:
+        """Compare everything."""
+        rules_changed = self._settings_changed()
+        found = [self._pair(old, new, rules_changed) for old, new in pairs(self.base, self.head)]
+        found.sort(key=lambda w: w.name)
+        none = self.base.side if self.base else _nothing()
+        draft = Report(SCHEMA, Tool("costplan", __version__), none, self.head.side, Outcome.UNCHANGED, False,
+                       self.ci.min_change, self.head.settings().seed, tuple(found), tuple(self.guardrails),
+                       tuple(sorted(self.profiles.values(), key=lambda p: p.name)), (*notes, *self.notes))
+        outcome = outcome_of(draft)
+        return _finished(draft, outcome, _posts(self.ci, outcome))
+
+    def _settings_changed(self) -> bool:
+        """Whether the change edits the rules that it is judged by: a reviewer must see that."""
+        if self.base is None or self.base.config is None or self.head.config is None:
+            return False
+        old, new = self.base.config.ci, self.head.config.ci
+        if (old.guardrails, old.accept, old.min_change) == (new.guardrails, new.accept, new.min_change):
+            return False
+        self.notes.append(Note("guardrails_changed", "this change edits the guardrails, exceptions or min_change that it "
+                                                     "is judged by; they are judged as they are after the change"))
+        return True
+
+    def _pair(self, old: Entry | None, new: Entry | None, rules_changed: bool) -> WorkloadDiff:
+        if new is None:
+            assert old is not None
+            return WorkloadDiff(old.name, Verdict.REMOVED, "no longer in costplan.yaml")
+        renamed = old.name if old and old.name != new.name else None
+        same = old is not None and old.inputs is not None and new.inputs is not None \
+            and old.inputs.digest == new.inputs.digest
+        if same and not rules_changed:
+            return WorkloadDiff(new.name, Verdict.SAME, "the same inputs", renamed)
+        if old is None:
+            return self._new(new, Verdict.NEW, "nothing to compare with")
+        try:
+            before = self._plan(old)
+        except CostplanError as e:
+            self.notes.append(Note("base_unreadable", f"{old.name}: {e}"))
+            return self._new(new, Verdict.NOT_JUDGED, "the base cannot be planned")
+        return self._moved(old, new, before, self._plan(new), renamed)
+
+    def _plan(self, e: Entry) -> PlanFile:
+        if e.plan is not None:
+            return e.plan
+        if e.inputs is None:
+            assert e.error is not None
+            raise e.error
+        return self.plans.of(e.inputs, full=True)
+
+    def _new(self, e: Entry, verdict: Verdict, reason: str) -> WorkloadDiff:
+        plan = first(self._plan(e))
+        if plan is None:
+            self.guardrails.append(guardrails.infeasible(e.name, was=False))
+            return WorkloadDiff(e.name, verdict, "no plan holds the limits")
+        metrics = differences(None, plan)
+        self.guardrails += guardrails.judged(self.ci, e.name, metrics, self.today)
+        return WorkloadDiff(e.name, verdict, reason, None, metrics, head_plan=_side(plan))
+
+    def _moved(self, old: Entry, new: Entry, before: PlanFile, after: PlanFile, renamed: str | None) -> WorkloadDiff:
+        a, b = first(before), first(after)
+        if a is None or b is None:
+            return self._infeasible(old, new, a, b, renamed)
+        metrics = differences(a, b)
+        verdict, reason, results = self._verdict(old, new, a, b, metrics)
+        self.guardrails += results
+        broken = [r for r in results if r.status is Status.FAIL]
+        metric = _explained(metrics, broken, self.ci.min_change)
+        found: tuple[Cause, ...] = ()
+        fix: Fix | None = None
+        if old.inputs is not None and new.inputs is not None:
+            if metrics[metric].change_frac:
+                found = causes(old.inputs, new.inputs, metric, a, b, self.plans.best)
+            if broken:
+                fix = cheapest_fix(old.inputs, new.inputs, a, self.plans.best, self._passing(new.name, a))
+        elif metrics[metric].change_frac:
+            found = by_version(before.inputs, after.inputs, (before.tool.version, after.tool.version),
+                               metrics[metric].change_frac)
+        return WorkloadDiff(new.name, verdict, reason, renamed, metrics, metric, found, fix, _side(a), _side(b))
+
+    def _infeasible(self, old: Entry, new: Entry, a: Plan | None, b: Plan | None, renamed: str | None) -> WorkloadDiff:
+        metrics = differences(a, b) if a or b else {}
+        if b is not None:
+            self.guardrails += guardrails.judged(self.ci, new.name, metrics, self.today)
+            return WorkloadDiff(new.name, Verdict.BETTER, "no plan held the limits before", renamed, metrics,
+                                head_plan=_side(b))
+        self.guardrails.append(guardrails.infeasible(new.name, was=a is not None))
+        if a is None:
+            return WorkloadDiff(new.name, Verdict.NOT_JUDGED, "no plan holds the limits, before the change either",
+                                renamed)
+        fix = None
+        if old.inputs is not None and new.inputs is not None:
+            fix = cheapest_fix(old.inputs, new.inputs, a, self.plans.best, self._passing(new.name, a))
+        return WorkloadDiff(new.name, Verdict.WORSE, "no plan holds the limits any more", renamed, metrics,
+                            None, (), fix, base_plan=_side(a))
+
+    def _verdict(self, old: Entry, new: Entry, a: Plan, b: Plan, metrics: dict[str, MetricDiff],
+                 ) -> tuple[Verdict, str, list[GuardrailResult]]:
+        """How the workload moved, why it may be unsure, and its guardrails."""
+        whole = guardrails.judged(self.ci, new.name, metrics, self.today)
+        soft = self._replaced(old, new)
+        if not soft or old.inputs is None or new.inputs is None:
+            return moved(metrics, whole, self.ci.min_change), "", whole
+        changed = old.inputs.changed(new.inputs)
+        keys = [k for k in changed if k in soft]
+        kept = a if keys == changed else self.plans.best(new.inputs.having(old.inputs, keys))
+        unclear = all(self.profiles[k].verdict is Verdict.UNCLEAR for k in keys)
+        reason = "; ".join(f"profile {self.profiles[k].name}: {self.profiles[k].reason}" for k in keys)
+        if kept is None:
+            return Verdict.NOT_JUDGED, reason, whole
+        certain = differences(a, kept)
+        gate = guardrails.judged(self.ci, new.name, certain, self.today)
+        results = guardrails.unsure(gate, whole, reason, unclear)
+        verdict = moved(certain, gate, self.ci.min_change)
+        if verdict is Verdict.SAME:
+            verdict = Verdict.UNCLEAR if unclear else Verdict.NOT_JUDGED
+        return verdict, reason, results
+
+    def _replaced(self, old: Entry, new: Entry) -> list[str]:
+        """Keys of changed profiles that cannot be judged. Every changed profile is compared once."""
+        if old.inputs is None or new.inputs is None:
+            return []
+        keys = [k for k in old.inputs.changed(new.inputs) if k.startswith("profile:")]
+        for key in keys:
+            if key not in self.profiles:
+                self.profiles[key] = self._profile(key, old.inputs, new.inputs)
+        return [k for k in keys if self.profiles[k].verdict in _SOFT]
+
+    def _profile(self, key: str, old: PlanInputs, new: PlanInputs) -> ProfileChange:
+        a, b = old.profiles.get(key), new.profiles.get(key)
+        name = key.removeprefix("profile:")
+        if a is not None and b is not None:
+            return self.compare_profiles(name, a, b)
+        what = "new: other measurements answered before" if b else "removed: other measurements answer now"
+        return ProfileChange(name, Verdict.NOT_JUDGED, what)
+
+    def _passing(self, name: str, base: Plan) -> Callable[[Plan], bool]:
+        def passes(p: Plan) -> bool:
+            found = guardrails.judged(self.ci, name, differences(base, p), self.today)
+            return all(r.status is not Status.FAIL for r in found)
+
+        return passes
+
+
+def moved(metrics: dict[str, MetricDiff], results: list[GuardrailResult], min_change: float) -> Verdict:
+    """A workload's verdict: a broken limit is worse; else the cost at its load, else goodput, which moves before
+    the number of GPUs does."""
+    if any(r.status in (Status.FAIL, Status.WARN) for r in results):
+        return Verdict.WORSE
+    for name, sign in ((COST, 1.0), (GOODPUT, -1.0)):
+        m = metrics.get(name)
+        if m is not None and m.change_frac is not None and abs(m.change_frac) >= min_change:
+            return Verdict.WORSE if sign * m.change_frac > 0 else Verdict.BETTER
+    return Verdict.SAME
+
+
+def _explained(metrics: dict[str, MetricDiff], broken: list[GuardrailResult], min_change: float) -> str:
+    """The metric whose causes are told: the first broken one's, else cost, else cost at full load if only that moved."""
+    for r in broken:
+        if r.metric in metrics and metrics[r.metric].change_frac:
+            return r.metric
+    if abs(metrics[COST].change_frac or 0.0) >= min_change:
+        return COST
+    return FULL_LOAD if abs(metrics[FULL_LOAD].change_frac or 0.0) >= min_change else COST
+
+
+def outcome_of(r: Report) -> Outcome:
+    """The whole report in one word; headline, exit code and tables all follow from it."""
+    states = {g.status for g in r.guardrails}
+    if Status.FAIL in states:
+        return Outcome.FAILED
+    if Status.WARN in states or any(w.verdict is Verdict.UNCLEAR for w in r.workloads):
+        return Outcome.WARNED
+    first_run = r.base.rev is None
+    if any(w.verdict is Verdict.NOT_JUDGED for w in r.workloads) or (first_run and _relative(r)):
+        return Outcome.NOT_JUDGED
+    if first_run:
+        return Outcome.NEW
+    if Status.NOT_JUDGED in {g.status for g in r.guardrails if g.level is Level.ERROR and not _is_new(r, g.workload)}:
+        return Outcome.NOT_JUDGED
+    return Outcome.PASSED if r.changed else Outcome.UNCHANGED
+
+
+def _relative(r: Report) -> bool:
+    """Whether a base was looked for and not found, where there should be one."""
+    return any(n.code == "no_base" for n in r.notes)
+
+
+def _is_new(r: Report, workload: str) -> bool:
+    return any(w.name == workload and w.verdict is Verdict.NEW for w in r.workloads)
+
+
+def _posts(ci: CiEntry, outcome: Outcome) -> bool:
+    if ci.post_when == "always":
+        return True
+    return outcome is Outcome.FAILED or (ci.post_when == "changed" and outcome is not Outcome.UNCHANGED)
+
+
+def _finished(r: Report, outcome: Outcome, post: bool) -> Report:
+    from dataclasses import replace
+
+    return replace(r, verdict=outcome, post=post)
+
+
+def _nothing() -> Side:
+    return Side(None, None)
+
+
+def _side(p: Plan) -> PlanSide:
+    return PlanSide(p.name, p.money.rental.label, p.money.rental.stale,
+                    {str(k): v for k, v in p.evidence_shares.items()})
