@@ -47,12 +47,12 @@ def _unit(base: PlanInputs, head: PlanInputs, key: str) -> Unit:
     old, new = base.parts.get(key), head.parts.get(key)
     part = old or new
     assert part is not None
-    leaf, a, b = ("", None, None)
+    leaf = ""
     if part.kind not in (InputKind.PROFILE, InputKind.PRICES):
         leaf, a, b = _difference(old.said if old else None, new.said if new else None)
     elif old and new:
-        return Unit(part.kind, part.field, (key,), f"{str(old.said)} ({old.digest[:7]})",
-                    f"{str(new.said)} ({new.digest[:7]})")
+        return Unit(part.kind, part.field, (key,), f"{old.said!s} ({old.digest[:7]})",
+                    f"{new.said!s} ({new.digest[:7]})")
     else:
         a, b = (str(p.said) if p else "none" for p in (old, new))
     field = f"{part.field}.{leaf}" if leaf else part.field
@@ -79,7 +79,7 @@ def _leaves(a: Any, b: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, 
 
 def _said(value: Any) -> str:
     if value is None:
-        return "none"
+        return "not set"
     if isinstance(value, list) and len(value) == 1:
         value = value[0]
     if isinstance(value, dict):

@@ -1,9 +1,8 @@
-"""A report as Markdown for a pull request and for the job summary: at most 60,000 bytes, cut by whole rows and details."""
+"""A report as Markdown for a pull request and the job summary: at most 60,000 bytes, cut by whole rows."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-
 
 from costplan.ci import words
 from costplan.ci.types import Outcome, Report, Status, WorkloadDiff
@@ -15,7 +14,7 @@ MOST_BYTES = 60_000
 MOST_ROWS = 20
 MOST_NOTES = 10
 INK = Ink(code, lambda text: f"**{text}**")
-END = "<sub>Updated in place on each push. Planned, not measured: the same costplan, seed and profiles on both sides.</sub>"
+END = "<sub>Updated in place on each push. Planned with one costplan, seed and set of profiles; never measured.</sub>"
 
 
 def comment(r: Report) -> str:
@@ -67,7 +66,7 @@ def _why(w: WorkloadDiff) -> str:
     lines = []
     if w.causes:
         metric = words.label(w.cause_metric or "")
-        lines.append(f"**Why** {INK.name(w.name)} ({metric}): " + " · ".join(words.cause(c, INK) for c in w.causes))
+        lines.append(f"**Why** {INK.name(w.name)} ({metric}): " + " · ".join(words.why(w, INK)))
     elif w.reason and w.metrics:
         lines.append(f"{INK.name(w.name)}: {INK.name(w.reason, 300)}")
     if w.fix is not None:
@@ -120,7 +119,7 @@ def _repeat(r: Report) -> str:
     base, head = (words.commit(s.rev, INK) for s in (r.base, r.head))
     facts = f"base {base} · head {head}{' with uncommitted changes' if r.head.dirty else ''} · " \
             f"costplan {INK.name(r.tool.version)} for both · seed {r.seed}"
-    if r.base.rev and r.head.rev:
+    if r.base.rev and r.head.rev and not r.head.dirty:
         facts += f"\n\nRepeat: {INK.name(f'costplan diff {r.base.rev[:7]} {r.head.rev[:7]}')}"
     return facts
 

@@ -1,9 +1,9 @@
-"""Two states in, a `Report` out. Workloads whose inputs are the same bytes are not planned: their change is exactly 0."""
+"""Two states in, a `Report` out. Equal inputs are not planned: their change is exactly 0."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
 
@@ -12,7 +12,8 @@ from costplan.ci import guardrails
 from costplan.ci.causes import by_version, causes, cheapest_fix
 from costplan.ci.config_file import CiEntry
 from costplan.ci.inputs import PlanInputs
-from costplan.ci.metrics import COST, FULL_LOAD, GOODPUT, differences
+from costplan.ci.metrics import differences
+from costplan.ci.plans import Plans, first
 from costplan.ci.profile_change import profile_change
 from costplan.ci.state import Entry, State, pairs
 from costplan.ci.types import (
@@ -20,8 +21,6 @@ from costplan.ci.types import (
     Cause,
     Fix,
     GuardrailResult,
-
-    Level,
     MetricDiff,
     Note,
     Outcome,
@@ -33,64 +32,13 @@ from costplan.ci.types import (
     Verdict,
     WorkloadDiff,
 )
-from costplan.core.errors import CostplanError, InputError
+from costplan.ci.verdict import explained, moved, outcome_of, posts
+from costplan.core.errors import CostplanError
 from costplan.plan.types import Plan
-from costplan.report.plan_file import PlanFile, Tool, parse_plan
+from costplan.report.plan_file import PlanFile, Tool
 
-Planner = Callable[[PlanInputs, bool], str]
-"""Plans inputs and gives the text of the plan file; the flag asks for everything that `costplan plan` tells."""
 CompareProfiles = Callable[[str, Path, Path], ProfileChange]
 _SOFT = (Verdict.UNCLEAR, Verdict.NOT_JUDGED)
-
-
-@dataclass(slots=True)
-class Plans:
-    """Plans by the digest of their inputs, each made once. ``told`` hears what is planned."""
-
-    planner: Planner
-    told: Callable[[str], None] = lambda _: None
-    texts: dict[tuple[str, bool], str] = field(default_factory=dict)
-    files: dict[tuple[str, bool], PlanFile] = field(default_factory=dict)
-
-    def of(self, inputs: PlanInputs, *, full: bool = False) -> PlanFile:
-        """The plan of ``inputs``. Raises CostplanError, with places as their source calls them."""
-        if (inputs.digest, True) in self.files:
-            full = True
-        key = (inputs.digest, full)
-        if key not in self.files:
-            self.told(inputs.document.name)
-            try:
-                self.texts[key] = self.planner(inputs, full)
-            except CostplanError as e:
-                raise _placed(e, inputs.folder) from e
-            self.files[key] = parse_plan(self.texts[key].encode(), inputs.document.name)
-        return self.files[key]
-
-    def text(self, inputs: PlanInputs) -> str | None:
-        """The plan file of ``inputs`` if it was made in full."""
-        return self.texts.get((inputs.digest, True))
-
-    def best(self, inputs: PlanInputs) -> Plan | None:
-        """The recommended plan; None where the inputs make none."""
-        try:
-            return first(self.of(inputs))
-        except CostplanError:
-            return None
-
-
-def first(f: PlanFile) -> Plan | None:
-    """The recommended plan of a file."""
-    return f.plans[0] if f.plans else None
-
-
-def _placed(e: CostplanError, folder: Path) -> CostplanError:
-    """The same error with staged paths as they are in the repository."""
-    def clean(text: str) -> str:
-        for name in ("base", "head"):
-            text = text.replace(f"{folder}/{name}/", "").replace(f"./{name}/", "")
-        return text
-
-    return InputError(clean(e.message), hint=clean(e.hint) if e.hint else None, where=clean(e.where) if e.where else None)
 
 
 @dataclass(slots=True)
@@ -115,12 +63,12 @@ class Comparison:
         rules_changed = self._settings_changed()
         found = [self._pair(old, new, rules_changed) for old, new in pairs(self.base, self.head)]
         found.sort(key=lambda w: w.name)
-        none = self.base.side if self.base else _nothing()
+        none = self.base.side if self.base else Side(None, None)
         draft = Report(SCHEMA, Tool("costplan", __version__), none, self.head.side, Outcome.UNCHANGED, False,
                        self.ci.min_change, self.head.settings().seed, tuple(found), tuple(self.guardrails),
                        tuple(sorted(self.profiles.values(), key=lambda p: p.name)), (*notes, *self.notes))
         outcome = outcome_of(draft)
-        return _finished(draft, outcome, _posts(self.ci, outcome))
+        return replace(draft, verdict=outcome, post=posts(self.ci, outcome))
 
     def _settings_changed(self) -> bool:
         """Whether the change edits the rules that it is judged by: a reviewer must see that."""
@@ -129,8 +77,8 @@ class Comparison:
         old, new = self.base.config.ci, self.head.config.ci
         if (old.guardrails, old.accept, old.min_change) == (new.guardrails, new.accept, new.min_change):
             return False
-        self.notes.append(Note("guardrails_changed", "this change edits the guardrails, exceptions or min_change that it "
-                                                     "is judged by; they are judged as they are after the change"))
+        self.notes.append(Note("guardrails_changed", "this change edits the guardrails, exceptions or min_change that "
+                                                     "it is judged by; they hold as they are after the change"))
         return True
 
     def _pair(self, old: Entry | None, new: Entry | None, rules_changed: bool) -> WorkloadDiff:
@@ -176,7 +124,7 @@ class Comparison:
         verdict, reason, results = self._verdict(old, new, a, b, metrics)
         self.guardrails += results
         broken = [r for r in results if r.status is Status.FAIL]
-        metric = _explained(metrics, broken, self.ci.min_change)
+        metric = explained(metrics, broken, self.ci.min_change)
         found: tuple[Cause, ...] = ()
         fix: Fix | None = None
         if old.inputs is not None and new.inputs is not None:
@@ -251,70 +199,6 @@ class Comparison:
             return all(r.status is not Status.FAIL for r in found)
 
         return passes
-
-
-def moved(metrics: dict[str, MetricDiff], results: list[GuardrailResult], min_change: float) -> Verdict:
-    """A workload's verdict: a broken limit is worse; else the cost at its load, else goodput, which moves before
-    the number of GPUs does."""
-    if any(r.status in (Status.FAIL, Status.WARN) for r in results):
-        return Verdict.WORSE
-    for name, sign in ((COST, 1.0), (GOODPUT, -1.0)):
-        m = metrics.get(name)
-        if m is not None and m.change_frac is not None and abs(m.change_frac) >= min_change:
-            return Verdict.WORSE if sign * m.change_frac > 0 else Verdict.BETTER
-    return Verdict.SAME
-
-
-def _explained(metrics: dict[str, MetricDiff], broken: list[GuardrailResult], min_change: float) -> str:
-    """The metric whose causes are told: the first broken one's, else cost, else cost at full load if only that moved."""
-    for r in broken:
-        if r.metric in metrics and metrics[r.metric].change_frac:
-            return r.metric
-    if abs(metrics[COST].change_frac or 0.0) >= min_change:
-        return COST
-    return FULL_LOAD if abs(metrics[FULL_LOAD].change_frac or 0.0) >= min_change else COST
-
-
-def outcome_of(r: Report) -> Outcome:
-    """The whole report in one word; headline, exit code and tables all follow from it."""
-    states = {g.status for g in r.guardrails}
-    if Status.FAIL in states:
-        return Outcome.FAILED
-    if Status.WARN in states or any(w.verdict is Verdict.UNCLEAR for w in r.workloads):
-        return Outcome.WARNED
-    first_run = r.base.rev is None
-    if any(w.verdict is Verdict.NOT_JUDGED for w in r.workloads) or (first_run and _relative(r)):
-        return Outcome.NOT_JUDGED
-    if first_run:
-        return Outcome.NEW
-    if Status.NOT_JUDGED in {g.status for g in r.guardrails if g.level is Level.ERROR and not _is_new(r, g.workload)}:
-        return Outcome.NOT_JUDGED
-    return Outcome.PASSED if r.changed else Outcome.UNCHANGED
-
-
-def _relative(r: Report) -> bool:
-    """Whether a base was looked for and not found, where there should be one."""
-    return any(n.code == "no_base" for n in r.notes)
-
-
-def _is_new(r: Report, workload: str) -> bool:
-    return any(w.name == workload and w.verdict is Verdict.NEW for w in r.workloads)
-
-
-def _posts(ci: CiEntry, outcome: Outcome) -> bool:
-    if ci.post_when == "always":
-        return True
-    return outcome is Outcome.FAILED or (ci.post_when == "changed" and outcome is not Outcome.UNCHANGED)
-
-
-def _finished(r: Report, outcome: Outcome, post: bool) -> Report:
-    from dataclasses import replace
-
-    return replace(r, verdict=outcome, post=post)
-
-
-def _nothing() -> Side:
-    return Side(None, None)
 
 
 def _side(p: Plan) -> PlanSide:

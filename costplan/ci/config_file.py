@@ -122,7 +122,7 @@ class ConfigFile(Door):
     model_config = ConfigDict(title="costplan.yaml")
 
     workloads: Annotated[list[Text | WorkloadEntry], Field(min_length=1, max_length=1000)]
-    prices: Annotated[Text, Field(description="CSV of your prices; absent: those that ship with costplan")] | None = None
+    prices: Annotated[Text, Field(description="CSV of your prices; absent: the shipped ones")] | None = None
     profiles: Annotated[list[Text], Field(max_length=100, description="folders of measured profiles; at most one "
                                                                        "per GPU")] = []
     seed: Annotated[int, Field(ge=0, le=2**31)] = 0

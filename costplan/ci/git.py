@@ -1,4 +1,4 @@
-"""The few questions put to git. It only reads: nothing is checked out, and no hook, filter or monitor of the repository runs."""
+"""The few questions put to git. It only reads: nothing is checked out, no hook, filter or monitor runs."""
 
 from __future__ import annotations
 

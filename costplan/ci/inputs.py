@@ -235,5 +235,6 @@ def _model(stage: Stage, folder: PurePosixPath, named: str, where: str) -> Part:
     files = files or [f"{parent}/{n}" for n in _MODEL_FILES]
     there = [p for p in files if stage.source.has(p)]
     if not there:
-        raise InputError(f"model: no config file at {named}", where=where, hint="a path is relative to the workload file")
+        raise InputError(f"model: no config file at {named}", where=where,
+                         hint="a path is relative to the workload file")
     return Part(InputKind.MODEL, "model", f"./{stage.name}/{path}", stage.several(there), named)

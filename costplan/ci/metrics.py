@@ -1,4 +1,4 @@
-"""The numbers that guardrails and tables speak of, taken from a plan; ids are part of `report.json` and never change."""
+"""The numbers that guardrails and tables speak of, taken from a plan; their ids are part of `report.json`."""
 
 from __future__ import annotations
 

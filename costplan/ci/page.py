@@ -1,4 +1,4 @@
-"""A report as one HTML file: every changed workload, every guardrail. No script, no network, no style from elsewhere."""
+"""A report as one HTML file: every changed workload, every guardrail. No script, no network."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ _CSP = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-act
 _STYLE = """
 :root{color-scheme:light dark;--ink:#1f2328;--soft:#59636e;--paper:#fff;--line:#d1d9e0;--tint:#f6f8fa}
 @media (prefers-color-scheme:dark){:root{--ink:#f0f6fc;--soft:#9198a1;--paper:#0d1117;--line:#3d444d;--tint:#151b23}}
-body{margin:0 auto;max-width:72rem;padding:1rem;font:1rem/1.5 system-ui,sans-serif;color:var(--ink);background:var(--paper)}
+body{margin:0 auto;max-width:72rem;padding:1rem;font:1rem/1.5 system-ui,sans-serif}
+body{color:var(--ink);background:var(--paper)}
 h1{font-size:1.4rem}h2{font-size:1.1rem;margin-top:2rem}
 .wide{overflow-x:auto}table{border-collapse:collapse;font-variant-numeric:tabular-nums}
 th,td{border:1px solid var(--line);padding:.35rem .6rem;text-align:left;white-space:nowrap}th{background:var(--tint)}
@@ -34,8 +35,9 @@ def page(r: Report) -> str:
                    *(_why(w) for w in r.changed), _guardrails(r), _plans(r), _profiles(r)]
     base, head = (words.commit(s.rev, INK) for s in (r.base, r.head))
     dirty = " with uncommitted changes" if r.head.dirty else ""
-    blocks.append(f"<footer>base {base}, head {head}{dirty}, costplan {markup(r.tool.version)} for both, seed {r.seed}, "
-                  f"{len(r.workloads)} workloads, {len(r.workloads) - len(r.changed)} without any change</footer>")
+    blocks.append(f"<footer>base {base}, head {head}{dirty}, costplan {markup(r.tool.version)} for both, "
+                  f"seed {r.seed}, {len(r.workloads)} workloads, "
+                  f"{len(r.workloads) - len(r.changed)} without any change</footer>")
     body = "\n".join(b for b in blocks if b)
     return (f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
             f'<meta http-equiv="Content-Security-Policy" content="{_CSP}">\n'
@@ -48,14 +50,14 @@ def _table(title: str, titles: tuple[str, ...], rows: Sequence[tuple[str, ...]])
         return ""
     head = "".join(f'<th scope="col">{t}</th>' for t in titles)
     body = "\n".join("<tr>" + "".join(f"<td>{c}</td>" for c in row) + "</tr>" for row in rows)
-    return (f'<h2>{title}</h2>\n<div class="wide" tabindex="0" role="region" aria-label="{title}"><table><thead><tr>{head}'
-            f"</tr></thead>\n<tbody>{body}</tbody></table></div>")
+    return (f'<h2>{title}</h2>\n<div class="wide" tabindex="0" role="region" aria-label="{title}"><table>'
+            f"<thead><tr>{head}</tr></thead>\n<tbody>{body}</tbody></table></div>")
 
 
 def _why(w: WorkloadDiff) -> str:
     if not (w.causes or w.fix or w.reason):
         return ""
-    items = [f"<li>{words.cause(c, INK)}</li>" for c in w.causes]
+    items = [f"<li>{line}</li>" for line in words.why(w, INK)]
     why = f"<p>Why ({words.label(w.cause_metric or '')}):</p><ul>{''.join(items)}</ul>" if items else ""
     reason = f"<p>{markup(w.reason, 1000)}</p>" if w.reason else ""
     fixed = f"<p><strong>Cheapest fix found:</strong> {words.fix(w.fix, INK)}</p>" if w.fix else ""

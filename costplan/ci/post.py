@@ -16,8 +16,8 @@ from costplan.core.errors import InputError, UnavailableError
 
 TIMEOUT_S = 30.0
 LARGEST_ANSWER_BYTES = 16 << 20
-_FORK = ("a pull request from a fork has a read-only token: post from a second workflow on workflow_run, see docs/ci.md; "
-         "the job summary needs no token")
+_FORK = ("a pull request from a fork has a read-only token: post from a second workflow on workflow_run, see "
+         "docs/ci.md; the job summary needs no token")
 
 
 @dataclass(frozen=True, slots=True)

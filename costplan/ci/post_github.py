@@ -30,8 +30,8 @@ class GitHub:
         """What a GitHub Actions job knows. Raises InputError for what is missing."""
         token, repository = env.get("GITHUB_TOKEN"), env.get("GITHUB_REPOSITORY", "")
         if not token:
-            raise InputError("GITHUB_TOKEN is not set", hint="env: {GITHUB_TOKEN: ${{ github.token }}} with permissions: "
-                                                             "{pull-requests: write}; costplan ci itself needs none")
+            raise InputError("GITHUB_TOKEN is not set", hint="env: {GITHUB_TOKEN: ${{ github.token }}} and "
+                             "permissions: {pull-requests: write}; costplan ci itself needs none")
         if not re.fullmatch(r"[A-Za-z0-9_.-]{1,100}/[A-Za-z0-9_.-]{1,100}", repository):
             raise InputError("GITHUB_REPOSITORY is not owner/name", hint="it is set in every Actions job")
         headers = {"Authorization": f"Bearer {token}", "Accept": "application/vnd.github+json",

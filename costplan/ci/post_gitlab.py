@@ -30,7 +30,8 @@ class GitLab:
                                                              "variable; CI_JOB_TOKEN cannot write notes")
         if not project:
             raise InputError("CI_PROJECT_ID is not set", hint="it is set in every GitLab job")
-        return cls(Api(env.get("CI_API_V4_URL", "https://gitlab.com/api/v4"), {"PRIVATE-TOKEN": token}), project, number)
+        api = Api(env.get("CI_API_V4_URL", "https://gitlab.com/api/v4"), {"PRIVATE-TOKEN": token})
+        return cls(api, project, number)
 
     @property
     def _request(self) -> str:
@@ -40,7 +41,8 @@ class GitLab:
         me = self.api.call("GET", "/user")["id"]
         found = []
         for page in range(1, MOST_PAGES + 1):
-            notes = self.api.call("GET", f"{self._request}/notes?sort=asc&order_by=created_at&per_page={PAGE}&page={page}")
+            order = f"sort=asc&order_by=created_at&per_page={PAGE}&page={page}"
+            notes = self.api.call("GET", f"{self._request}/notes?{order}")
             found += [str(int(n["id"])) for n in notes if n["author"]["id"] == me and is_ours(n["body"])]
             if len(notes) < PAGE:
                 break

@@ -1,7 +1,7 @@
 """Whether a replaced profile is slower, judged by runs and not by samples; another machine is not judged at all.
 
-A cell is slower where every run of the head lies above every run of the base and the medians are at least 3 % apart. On
-identical code with five runs a side this rule alarms for 0.2 % of cells, where a test on pooled samples alarms for a third.
+A cell is slower where every run of the head lies above every run of the base and the medians are at least 3 % apart.
+On identical code with five runs a side this alarms for 0.2 % of cells; a test on pooled samples alarms for a third.
 """
 
 from __future__ import annotations
@@ -43,13 +43,14 @@ def _compared(name: str, old: Profile, new: Profile) -> ProfileChange:
     slower = int(np.sum(separated & counted & (ratio >= 1 + LEAST_CHANGE)))
     faster = int(np.sum(separated & counted & (ratio <= 1 / (1 + LEAST_CHANGE))))
     median = float(np.median(ratio))
-    other = _other_machine(old, new)
-    if other:
-        return ProfileChange(name, Verdict.NOT_JUDGED, f"different machine: {other}", len(ratio), slower, faster, median)
-    if not counted.any():
-        return ProfileChange(name, Verdict.NOT_JUDGED, f"no kernel has {LEAST_RUNS} runs on both sides", len(ratio), slower,
-                             faster, median)
-    return ProfileChange(name, *_verdict(slower, faster, int(counted.sum()), median), len(ratio), slower, faster, median)
+    facts = {"cells": len(ratio), "slower": slower, "faster": faster}
+    if other := _other_machine(old, new):
+        verdict, reason = Verdict.NOT_JUDGED, f"different machine: {other}"
+    elif not counted.any():
+        verdict, reason = Verdict.NOT_JUDGED, f"no kernel has {LEAST_RUNS} runs on both sides"
+    else:
+        verdict, reason = _verdict(slower, faster, int(counted.sum()), median)
+    return ProfileChange(name, verdict, reason, **facts, median_ratio=median)
 
 
 def _verdict(slower: int, faster: int, cells: int, median: float) -> tuple[Verdict, str]:

@@ -100,7 +100,8 @@ class Commit:
                 folder = self.git.root / parent
                 inner = Git(folder)
                 if not (folder / ".git").exists() or inner.commit(entry.oid) is None:
-                    raise InputError(f"lies in the submodule {parent}, which is not fetched", where=f"{self.label}{path}",
+                    raise InputError(f"lies in the submodule {parent}, which is not fetched",
+                                     where=f"{self.label}{path}",
                                      hint="git submodule update --init; in actions/checkout: submodules: true")
                 return Commit(inner, entry.oid), str(PurePosixPath(path).relative_to(parent))
         return None

@@ -25,7 +25,7 @@ def report_text(r: Report, style: Style) -> str:
         lines += [f"  {t:<12} {c}" for t, c in zip(_TITLES, cells[1:-1], strict=True) if c != "–"]
         if w.causes:
             lines.append(f"  why ({words.label(w.cause_metric or '')}):")
-            lines += [f"    {words.cause(c, ink)}" for c in w.causes]
+            lines += [f"    {line}" for line in words.why(w, ink)]
         if w.fix is not None:
             lines.append(f"  cheapest fix found: {words.fix(w.fix, ink)}")
     left, same = len(r.changed) - MOST_ROWS, len(r.workloads) - len(r.changed)

@@ -1,4 +1,4 @@
-"""What a comparison of two states found, as values: `report.json` is this, the comment and the pages are rendered from it."""
+"""What a comparison of two states found, as values: `report.json` is this; comment and page are renderings of it."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """One of the two states. ``rev`` is a commit or a file; None: there is none. ``dirty``: with uncommitted changes."""
+    """One of the two states. ``rev`` is a commit or a file, None: there is none. ``dirty``: uncommitted changes."""
 
     rev: str | None
     inputs_sha256: str | None

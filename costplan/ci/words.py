@@ -36,16 +36,19 @@ class Ink:
 
 SYMBOLS = {Outcome.FAILED: "❌", Outcome.WARNED: "⚠️", Outcome.NOT_JUDGED: "❔", Outcome.PASSED: "✅",
            Outcome.NEW: "🆕", Outcome.UNCHANGED: "✅"}
-VERDICTS = {Verdict.SAME: "✅ same", Verdict.BETTER: "✅ better", Verdict.WORSE: "⚠️ worse", Verdict.UNCLEAR: "⚠️ unclear",
-            Verdict.NOT_JUDGED: "❔ not judged", Verdict.NEW: "🆕 new", Verdict.REMOVED: "removed"}
+VERDICTS = {Verdict.SAME: "✅ same", Verdict.BETTER: "✅ better", Verdict.WORSE: "⚠️ worse",
+            Verdict.UNCLEAR: "⚠️ unclear", Verdict.NOT_JUDGED: "❔ not judged", Verdict.NEW: "🆕 new",
+            Verdict.REMOVED: "removed"}
 STATES = {Status.PASS: "✅ holds", Status.FAIL: "❌ broken", Status.WARN: "⚠️ warning", Status.ACCEPTED: "☑️ accepted",
           Status.NOT_JUDGED: "❔ not judged"}
 UNKNOWN = "unknown metric"
-RULES = {"max_increase": "at most {} more", "max_decrease": "at most {} less", "max": "at most {}", "min": "at least {}"}
+NOTHING = 5e-5
+RULES = {"max_increase": "at most {} more", "max_decrease": "at most {} less", "max": "at most {}",
+         "min": "at least {}"}
 
 
 def headline(r: Report, ink: Ink) -> str:
-    """The verdict with its number and limit: the first line of everything, and all that a notification shows."""
+    """The verdict with its number and limit: the first line, and all that a notification shows."""
     return f"{SYMBOLS[r.verdict]} {_said(r, ink)}"
 
 
@@ -69,7 +72,7 @@ def _said(r: Report, ink: Ink) -> str:
 
 
 def leading(broken: list[GuardrailResult], r: Report) -> GuardrailResult:
-    """The broken guardrail to speak of first: what has no plan at all, then cost, then the farthest beyond its limit."""
+    """The broken guardrail to speak of first: no plan at all, then cost, then the farthest beyond its limit."""
     order = {w.name: i for i, w in enumerate(r.changed)}
     return min(broken, key=lambda g: (g.metric != FEASIBLE, g.metric != COST, g.metric != MONTHLY,
                                       -_beyond(g), order.get(g.workload, 0)))
@@ -88,8 +91,8 @@ def _largest(r: Report, ink: Ink) -> str:
     if not found:
         removed = sum(w.verdict is Verdict.REMOVED for w in r.workloads)
         new = sum(w.verdict is Verdict.NEW for w in r.workloads)
-        return ", ".join(f"{n} workload{'s' if n > 1 else ''} {what}" for n, what in ((new, "new"), (removed, "removed"))
-                         if n) or "inputs renamed"
+        told = [f"{n} workload{'s' if n > 1 else ''} {what}" for n, what in ((new, "new"), (removed, "removed")) if n]
+        return ", ".join(told) or "only names changed"
     frac, w = max(found, key=lambda x: abs(x[0]))
     where = f" in {ink.name(w.name)}" if len(r.workloads) > 1 else ""
     moved = change(frac) if abs(frac) >= r.min_change else "unchanged"
@@ -207,6 +210,15 @@ def cause(c: Cause, ink: Ink) -> str:
     field = "" if c.field == c.input else f" {ink.name(c.field)}"
     tail = f" ({ink.name(c.reason, 200)})" if c.reason else ""
     return f"{c.input}{field}{between} {ink.strong(size)}{tail}"
+
+
+def why(w: WorkloadDiff, ink: Ink) -> list[str]:
+    """The causes of one workload's change; inputs that do nothing alone in one line at the end."""
+    idle = [c for c in w.causes if c.change_frac is not None and abs(c.change_frac) < NOTHING]
+    told = [cause(c, ink) for c in w.causes if c not in idle]
+    if idle and len(w.causes) > 1:
+        return [*told, f"no effect alone: {', '.join(ink.name(c.field) for c in idle)}"]
+    return [*told, *(cause(c, ink) for c in idle)]
 
 
 def fix(f: Fix, ink: Ink) -> str:

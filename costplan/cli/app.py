@@ -10,8 +10,8 @@ import typer
 
 from costplan import __version__
 
-EXIT_CODES = ("Exit codes: 0 done, 1 a guardrail of costplan ci is broken, 2 bad usage or input, 3 costplan ci --strict "
-              "could not judge, 4 environment, 5 no plan holds the limits, 70 a bug of ours, 130 interrupted.")
+EXIT_CODES = ("Exit codes: 0 done, 1 a guardrail of costplan ci is broken, 2 bad usage or input, 3 costplan ci "
+              "--strict could not judge, 4 environment, 5 no plan holds the limits, 70 a bug of ours, 130 interrupted.")
 
 app = typer.Typer(
     name="costplan", no_args_is_help=True, add_completion=True, rich_markup_mode=None, pretty_exceptions_enable=False,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from costplan.ci.compare import Plans
+    from costplan.ci.plans import Plans
     from costplan.ci.post import Provider
     from costplan.ci.state import State
     from costplan.ci.types import Note, Report
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 BROKEN, NOT_JUDGED = 1, 3
 FILES = ("report.json", "comment.md", "report.html", "plan.base.json", "plan.head.json")
 
-app = typer.Typer(help="Judge what a change does to the bill; render and post the result.", invoke_without_command=True,
-                  rich_markup_mode=None, epilog="Exit codes: 0 guardrails hold, 1 a guardrail of level error is broken, "
-                  "2 bad usage or input, 3 could not judge (with --strict), 4 environment, 70 a bug of ours, "
-                  "130 interrupted.")
+app = typer.Typer(invoke_without_command=True, rich_markup_mode=None,
+                  help="Judge what a change does to the bill; render and post the result.",
+                  epilog="Exit codes: 0 guardrails hold, 1 a guardrail of level error is broken, 2 bad usage or input, "
+                         "3 could not judge (with --strict), 4 environment, 70 a bug of ours, 130 interrupted.")
 
 
 @app.callback()
@@ -35,8 +35,8 @@ def ci(
     form: Annotated[str, typer.Option("--format", help="text or json, on standard output.")] = "text",
     strict: Annotated[bool, typer.Option("--strict", help="Exit 3 where the change could not be judged.")] = False,
     no_fail: Annotated[bool, typer.Option("--no-fail", help="Exit 0 even where a guardrail is broken.")] = False,
-    today: Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Judge exceptions and the age of prices as "
-                                                                             "of this day instead of today.")] = None,
+    today: Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Judge exceptions and the age of "
+                                                                             "prices as of this day.")] = None,
 ) -> None:
     """Plan the inputs of base and head with this costplan, compare, judge the guardrails of costplan.yaml.
 
@@ -46,7 +46,8 @@ def ci(
         return
     import tempfile
 
-    from costplan.ci.compare import Comparison, Plans
+    from costplan.ci.compare import Comparison
+    from costplan.ci.plans import Plans
     from costplan.cli.ci_planner import planner
     from costplan.cli.progress import Progress
     from costplan.core.errors import InputError
@@ -206,7 +207,7 @@ def comment_(
     found = _read(report)
     if dry_run:
         emit(comment(found), None)
-        say(f"dry run: {'would be posted' if found.post else 'nothing would be posted unless an older comment is there'}")
+        say("dry run: would be posted" if found.post else "dry run: only an older comment of ours would be updated")
         return
     done = post(_provider(provider, number), comment(found), behavior, found.post, expect_head)
     say(f"{done.action}{f' comment {done.id}' if done.id else ''}")

@@ -28,7 +28,8 @@ def side_named(named: str, folder: Path, name: str) -> State:
     if commit is None:
         if named.endswith(".json"):
             raise InputError("no such file", where=named, hint="make it: costplan plan WORKLOAD --json -o PLAN.json")
-        raise UnknownNameError("plan file or git revision", named[:80], [], hint="give a plan.json, or REV:costplan.yaml")
+        raise UnknownNameError("plan file or git revision", named[:80], [],
+                               hint="give a plan.json, or REV:costplan.yaml")
     return read_state(Commit(git, commit), folder, name, config or CONFIG)
 
 

@@ -26,7 +26,8 @@ def diff(
     """
     import tempfile
 
-    from costplan.ci.compare import Comparison, Plans
+    from costplan.ci.compare import Comparison
+    from costplan.ci.plans import Plans
     from costplan.cli.ci_planner import planner
     from costplan.cli.ci_sides import side_named
     from costplan.cli.output import emit, style

@@ -1,7 +1,7 @@
 """The one door through which names from a change may enter Markdown, HTML, a terminal or an Actions log.
 
-Names of workloads, models, GPUs, branches and files are written by strangers. In Markdown a name becomes ``<code>`` with a
-numeric reference for every ASCII punctuation mark, so that nothing in it can end a cell, a heading or the tag.
+Names of workloads, models, GPUs, branches and files are written by strangers. In Markdown a name becomes ``<code>``
+with a numeric reference for every ASCII punctuation mark, so that nothing in it can end a cell, a heading or the tag.
 """
 
 from __future__ import annotations
