@@ -9,6 +9,8 @@ from costplan.ci.config_file import RULES, AcceptEntry, CiEntry, GuardrailEntry
 from costplan.ci.types import GuardrailResult, Level, MetricDiff, Status
 
 FEASIBLE = "feasible"
+ROUNDING = 1e-9
+"""Numbers have ten digits: a limit is not broken by the last of them."""
 
 
 def judged(ci: CiEntry, workload: str, metrics: Mapping[str, MetricDiff], today: date) -> list[GuardrailResult]:
@@ -51,11 +53,10 @@ def _found(rule: str, m: MetricDiff | None) -> tuple[float | None, str]:
 
 
 def _holds(rule: str, limit: float, found: float, min_change: float) -> bool:
-    if rule == "max":
-        return found <= limit
+    slack = ROUNDING * max(1.0, abs(limit))
     if rule == "min":
-        return found >= limit
-    return found <= limit or found < min_change
+        return found >= limit - slack
+    return found <= limit + slack or (rule != "max" and found < min_change)
 
 
 def _excused(r: GuardrailResult, accepted: Iterable[AcceptEntry], today: date) -> GuardrailResult:

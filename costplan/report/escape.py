@@ -7,11 +7,13 @@ with a numeric reference for every ASCII punctuation mark, so that nothing in it
 from __future__ import annotations
 
 import html
+import re
 import unicodedata
 
 MOST_CHARACTERS = 80
 _JOINER = "&#8288;"
 _GAP = "…"
+_COMMAND = re.compile(r":(?=:)|##(?=\[)")
 
 
 def visible(text: str, most: int = MOST_CHARACTERS) -> str:
@@ -52,7 +54,7 @@ def markup(text: str, most: int = MOST_CHARACTERS) -> str:
 
 def word(text: str, most: int = MOST_CHARACTERS) -> str:
     """A name on a terminal or in a job's log: nothing steers the terminal or reads as a workflow command."""
-    return visible(text, most).replace("##[", "## [").replace("::", ": :")
+    return _COMMAND.sub(r"\g<0> ", visible(text, most))
 
 
 def workflow_command(level: str, title: str, message: str) -> str:

@@ -1,4 +1,4 @@
-"""Repositories with real commits and merges, and a planner that answers at once: one real plan, scaled by its inputs."""
+"""Repositories with real commits and merges, and a quick planner: one real plan, scaled by its inputs."""
 
 from __future__ import annotations
 
@@ -59,14 +59,9 @@ class Repo:
                "GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_SYSTEM": os.devnull}
         who = ("-c", "user.name=t", "-c", "user.email=t@t", "-c", "protocol.file.allow=always", "-c",
                "commit.gpgsign=false")
-        done = subprocess.run(["git", *who, *args], cwd=self.folder, env=env, capture_output=True, text=True, check=True)
+        done = subprocess.run(["git", *who, *args], cwd=self.folder, env=env, capture_output=True, text=True,
+                              check=True)
         return done.stdout.strip()
-
-    def write(self, **files: str) -> None:
-        for name, text in files.items():
-            path = self.folder / name.replace("__", "/")
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text, encoding="utf-8")
 
     def put(self, files: dict[str, str]) -> None:
         for name, text in files.items():
