@@ -48,13 +48,12 @@ def _unit(base: PlanInputs, head: PlanInputs, key: str) -> Unit:
     part = old or new
     assert part is not None
     leaf = ""
-    if part.kind not in (InputKind.PROFILE, InputKind.PRICES):
-        leaf, a, b = _difference(old.said if old else None, new.said if new else None)
-    elif old and new:
-        return Unit(part.kind, part.field, (key,), f"{old.said!s} ({old.digest[:7]})",
-                    f"{new.said!s} ({new.digest[:7]})")
+    if old and new and (old.said == new.said or part.kind in (InputKind.PROFILE, InputKind.PRICES)):
+        a, b = (f"{_said(p.said)} ({p.digest[:7]})" for p in (old, new))
+    elif part.kind in (InputKind.PROFILE, InputKind.PRICES):
+        a, b = (p.said if p else "none" for p in (old, new))
     else:
-        a, b = (str(p.said) if p else "none" for p in (old, new))
+        leaf, a, b = _difference(old.said if old else None, new.said if new else None)
     field = f"{part.field}.{leaf}" if leaf else part.field
     return Unit(part.kind, field.removeprefix("candidates.").removeprefix("constraints."), (key,), _said(a), _said(b))
 

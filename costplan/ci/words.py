@@ -49,7 +49,8 @@ RULES = {"max_increase": "at most {} more", "max_decrease": "at most {} less", "
 
 def headline(r: Report, ink: Ink) -> str:
     """The verdict with its number and limit: the first line, and all that a notification shows."""
-    return f"{SYMBOLS[r.verdict]} {_said(r, ink)}"
+    unlimited = r.verdict is Outcome.PASSED and not r.guardrails
+    return f"{'ℹ️' if unlimited else SYMBOLS[r.verdict]} {_said(r, ink)}"
 
 
 def _said(r: Report, ink: Ink) -> str:
@@ -68,7 +69,7 @@ def _said(r: Report, ink: Ink) -> str:
         return f"{finding(lead)}{where}{more}{_monthly(r)}"
     if r.verdict is Outcome.WARNED:
         return f"unclear: {_why_not(r, ink)}" + _monthly(r)
-    return f"{_largest(r, ink)}; every guardrail holds{_monthly(r)}"
+    return f"{_largest(r, ink)}{'; every guardrail holds' if r.guardrails else ''}{_monthly(r)}"
 
 
 def leading(broken: list[GuardrailResult], r: Report) -> GuardrailResult:
