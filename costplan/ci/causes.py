@@ -14,6 +14,7 @@ from costplan.plan.types import Plan
 MOST_UNITS = 8
 """More changed inputs than this are swapped by kind, so that a rewrite does not plan for an hour."""
 _KEEPABLE = (InputKind.WORKLOAD, InputKind.MODEL, InputKind.HARDWARE, InputKind.ENGINE)
+UNSET = "not set"
 _TELLING = ("mean", "quantiles", "p50", "fixed")
 
 Best = Callable[[PlanInputs], Plan | None]
@@ -78,7 +79,7 @@ def _leaves(a: Any, b: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, 
 
 def _said(value: Any) -> str:
     if value is None:
-        return "not set"
+        return UNSET
     if isinstance(value, list) and len(value) == 1:
         value = value[0]
     if isinstance(value, dict):

@@ -39,7 +39,7 @@ def _comment(r: Report, rows: int, details: bool) -> str:
     if r.verdict is Outcome.UNCHANGED:
         return _joined([*blocks, END])
     shown = r.changed[:rows]
-    blocks += [_notes(r), _table(COLUMNS, [words.row(r, w, INK) for w in shown], 6)]
+    blocks += [_notes(r), _table(COLUMNS, [words.row(r, w, INK) for w in shown], range(1, 6))]
     same = len(r.workloads) - len(r.changed)
     left = len(r.changed) - len(shown)
     blocks.append(" ".join(x for x in (f"{left} more in report.html." if left else "",
@@ -74,11 +74,11 @@ def _why(w: WorkloadDiff) -> str:
     return "\n\n".join(lines)
 
 
-def _table(titles: tuple[str, ...], rows: Sequence[tuple[str, ...]], right: int) -> str:
-    """``right`` is the first column after the last one that is aligned right; the first is a name."""
+def _table(titles: tuple[str, ...], rows: Sequence[tuple[str, ...]], right: range) -> str:
+    """Columns ``right`` hold numbers."""
     if not rows:
         return ""
-    rule = ["---", *("--:" if i < right else "---" for i in range(1, len(titles)))]
+    rule = ["--:" if i in right else "---" for i in range(len(titles))]
     return "\n".join("| " + " | ".join(line) + " |" for line in ([*titles], rule, *rows))
 
 
@@ -96,7 +96,7 @@ def _guardrails(r: Report) -> str:
     rows = [(INK.name(g.workload), words.label(g.metric), *words.limit(g), str(g.level),
              words.STATES[g.status] + (f": {INK.name(g.reason, 300)}" if g.reason else "")) for g in found[:100]]
     more = f"\n\n{len(found) - 100} more in report.json." if len(found) > 100 else ""
-    return _table(("workload", "guardrail", "expected", "found", "level", "status"), rows, 4) + more
+    return _table(("workload", "guardrail", "expected", "found", "level", "status"), rows, range(2, 4)) + more
 
 
 def _plans(shown: tuple[WorkloadDiff, ...]) -> str:

@@ -66,8 +66,8 @@ def _excused(r: GuardrailResult, accepted: Iterable[AcceptEntry], today: date) -
         if a.metric != r.metric or a.workload not in (None, r.workload):
             continue
         if today <= a.until:
-            return _with(r, Status.ACCEPTED, f"accepted until {a.until.isoformat()}: {a.reason}")
-        reason = f"was accepted until {a.until.isoformat()}, which has passed"
+            return _with(r, Status.ACCEPTED, f"until {a.until.isoformat()}: {a.reason}")
+        reason = f"accepted until {a.until.isoformat()}, which has passed"
     return _with(r, status, reason)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from costplan.ci.causes import UNSET
 from costplan.ci.guardrails import FEASIBLE
 from costplan.ci.metrics import COST, GOODPUT, MONTHLY, kind
 from costplan.ci.types import (
@@ -158,16 +159,21 @@ def cell(metric: str, m: MetricDiff | None, ink: Ink, min_change: float, broken:
     """Base → head with the change on the number itself; one number where the change is too small to speak of."""
     if m is None or (m.head is None and m.base is None):
         return "–"
-    limit = f" (limit {amount(metric, m.limit)})" if m.limit is not None else ""
+    limit = f"limit {amount(metric, m.limit)}" if m.limit is not None else ""
     if m.head is None:
-        return f"{amount(metric, m.base or 0.0)} → none{limit}"
+        return f"{amount(metric, m.base or 0.0)} → none{_aside(limit)}"
     new = amount(metric, m.head)
     if m.base is None or m.change_frac is None:
-        return f"{ink.strong(new) if broken else new}{limit}"
+        return f"{ink.strong(new) if broken else new}{_aside(limit)}"
     if abs(m.change_frac) < min_change:
-        return f"{ink.strong(new) if broken else new} (same){limit}"
-    text = f"{ink.strong(new) if broken else new} ({change(m.change_frac)})"
-    return f"{amount(metric, m.base)} → {text}{limit}"
+        return f"{ink.strong(new) if broken else new}{_aside('same', limit)}"
+    text = f"{ink.strong(new) if broken else new}{_aside(change(m.change_frac), limit)}"
+    return f"{amount(metric, m.base)} → {text}"
+
+
+def _aside(*said: str) -> str:
+    told = ", ".join(x for x in said if x)
+    return f" ({told})" if told else ""
 
 
 def latency(w: WorkloadDiff, name: str) -> tuple[str, MetricDiff | None]:
@@ -226,8 +232,9 @@ def fix(f: Fix, ink: Ink) -> str:
     """What to leave as it was, and where that ends."""
     moved = "" if f.change_frac is None else f" ({change(f.change_frac)})"
     end = "passes" if f.passes else "helps most, but does not pass alone"
-    kept = f"{ink.name(f.field)} at {ink.name(f.keep)}" if f.keep else ink.name(f.field)
-    return f"keep {kept}: {usd_short(f.cost_usd_per_mtok_out)} per 1M output tokens{moved}, {end}"
+    kept = f"keep {ink.name(f.field)} at {ink.name(f.keep)}" if f.keep else f"keep {ink.name(f.field)}"
+    kept = f"leave {ink.name(f.field)} out" if f.keep == UNSET else kept
+    return f"{kept}: {usd_short(f.cost_usd_per_mtok_out)} per 1M output tokens{moved}, {end}"
 
 
 def limit(g: GuardrailResult) -> tuple[str, str]:

@@ -59,8 +59,8 @@ def usd_short(x: float) -> str:
 
 
 def change(x: float) -> str:
-    """A relative change with its sign: +12.4%. Exactly 0 has no sign."""
-    if x == 0:
+    """A relative change with its sign: +12.4%; none below a hundredth of a percent."""
+    if abs(x) < 5e-5:
         return "0.00%"
     return f"{x * 100:+,.0f}%" if abs(x) >= 1 else f"{x * 100:+.1f}%" if abs(x) >= 0.001 else f"{x * 100:+.2f}%"
 

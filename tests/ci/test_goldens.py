@@ -68,7 +68,7 @@ def made() -> Report:
                         metrics=numbers(1.2, 0.83), base_plan=plan, head_plan=plan)
     rails = (GuardrailResult("chat-eu", "cost_usd_per_mtok_out", Level.ERROR, "max_increase", 0.05, 0.124, Status.FAIL),
              GuardrailResult("chat-eu", "monthly_cost_usd", Level.ERROR, "max", 30_000, 35_068.8, Status.ACCEPTED,
-                             "accepted until 2027-01-31: launch traffic"),
+                             "until 2027-01-31: launch traffic"),
              GuardrailResult("code", "cost_usd_per_mtok_out", Level.ERROR, "max_increase", 0.05, 0.2, Status.NOT_JUDGED,
                              "profile ours: different machine: driver 580 -> 590"),
              GuardrailResult("rag", "cost_usd_per_mtok_out", Level.ERROR, "max_increase", 0.05, -0.05, Status.PASS))

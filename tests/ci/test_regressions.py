@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 import numpy as np
@@ -143,6 +144,21 @@ def test_same_inputs_give_the_same_bytes_and_the_schema_holds(repo: Repo, run: R
     assert isinstance(one.report["workloads"][0]["metrics"]["monthly_cost_usd"]["head"], str)
     told = run(repo, str(one.folder / "plan.base.json"), str(one.folder / "plan.head.json"), command="diff")
     assert told.code == 0 and "why" in told.out
-    assert "(+" in told.out or "(same)" in told.out
+    assert "+" in told.out
     by_rev = run(repo, "main", "HEAD", "--json", command="diff")
     assert json.loads(by_rev.out)["workloads"][0]["metrics"] == one.report["workloads"][0]["metrics"]
+
+
+def test_against_a_plan_file_of_another_version_the_version_is_the_cause(repo: Repo, run: Run, quick: list[str],
+                                                                         sample_plan: dict[str, Any]) -> None:
+    """Equal inputs by digest and another costplan: all of the change is its own."""
+    other = json.loads(json.dumps(sample_plan))
+    other["tool"]["version"] = "0.0.9"
+    (repo.folder / "old.json").write_text(json.dumps(other), encoding="utf-8")
+    repo.put({"chat.yaml": workload(rate=3)})
+    found = run(repo, "--base", "old.json")
+    one = found.report["workloads"][0]
+    assert found.code == 1 and found.report["base"]["rev"] == "old.json"
+    (cause,) = one["causes"]
+    assert (cause["input"], cause["base"]) == ("costplan", "0.0.9")
+    assert cause["change_frac"] == one["metrics"]["cost_usd_per_mtok_out"]["change_frac"]
