@@ -56,7 +56,7 @@ class Comparison:
 
     @property
     def ci(self) -> CiEntry:
-        return self.head.settings().ci
+        return self.head.ci
 
     def report(self, notes: tuple[Note, ...] = ()) -> Report:
         """Compare everything."""
@@ -64,8 +64,9 @@ class Comparison:
         found = [self._pair(old, new, rules_changed) for old, new in pairs(self.base, self.head)]
         found.sort(key=lambda w: w.name)
         none = self.base.side if self.base else Side(None, None)
+        seed = self.head.config.seed if self.head.config else 0
         draft = Report(SCHEMA, Tool("costplan", __version__), none, self.head.side, Outcome.UNCHANGED, False,
-                       self.ci.min_change, self.head.settings().seed, tuple(found), tuple(self.guardrails),
+                       self.ci.min_change, seed, tuple(found), tuple(self.guardrails),
                        tuple(sorted(self.profiles.values(), key=lambda p: p.name)), (*notes, *self.notes))
         outcome = outcome_of(draft)
         return replace(draft, verdict=outcome, post=posts(self.ci, outcome))

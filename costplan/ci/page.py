@@ -18,10 +18,11 @@ body{margin:0 auto;max-width:72rem;padding:1rem;font:1rem/1.5 system-ui,sans-ser
 body{color:var(--ink);background:var(--paper)}
 h1{font-size:1.4rem}h2{font-size:1.1rem;margin-top:2rem}
 .wide{overflow-x:auto}table{border-collapse:collapse;font-variant-numeric:tabular-nums}
-th,td{border:1px solid var(--line);padding:.35rem .6rem;text-align:left;white-space:nowrap}th{background:var(--tint)}
+th,td{border:1px solid var(--line);padding:.35rem .6rem;text-align:left}
+th,td{vertical-align:top;min-width:4.5rem}th{background:var(--tint)}
 code{font:.9em ui-monospace,monospace;background:var(--tint);padding:.1em .3em;border-radius:4px;overflow-wrap:anywhere}
 .note{border-left:4px solid var(--line);padding-left:.8rem}footer,small{color:var(--soft)}
-@media print{body{max-width:none}.wide{overflow:visible}th,td{white-space:normal}}
+@media print{body{max-width:none}.wide{overflow:visible}}
 """
 
 

@@ -166,7 +166,7 @@ def inside(base: PurePosixPath, named: str, where: str) -> str:
 
     Raises InputError for a path that leaves the repository.
     """
-    if named.startswith(("/", "~")) or "\\" in named or not named.isprintable():
+    if named.startswith(("/", "~")) or any(c in named for c in ("\\", ":", "##[")) or not named.isprintable():
         raise InputError(f"{named[:80]!r} is not a path inside this repository", where=where,
                          hint="write it relative to the file that names it, with /")
     parts: list[str] = []

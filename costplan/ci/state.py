@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from costplan.ci.config_file import ConfigFile, WorkloadEntry
+from costplan.ci.config_file import CiEntry, ConfigFile, WorkloadEntry
 from costplan.ci.inputs import Common, PlanInputs, Stage, common, digest, plan_inputs, price_part
 from costplan.ci.source import Source, inside
 from costplan.ci.types import Side
@@ -37,9 +37,10 @@ class State:
     config: ConfigFile | None = None
     paths: tuple[str, ...] = ()
 
-    def settings(self) -> ConfigFile:
-        """What costplan.yaml says; without one, nothing is limited."""
-        return self.config or ConfigFile(workloads=["none"])
+    @property
+    def ci(self) -> CiEntry:
+        """What must hold; without a costplan.yaml nothing is limited."""
+        return self.config.ci if self.config else CiEntry()
 
 
 def read_state(source: Source, folder: Path, name: str, config_path: str, *, lenient: bool = False) -> State:

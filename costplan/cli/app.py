@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Sequence
 
@@ -119,7 +120,8 @@ def _report(e: Exception) -> int:
 
 def _clean(text: str) -> str:
     """Without control characters: names come from files that strangers may have written."""
-    return "".join(c if c.isprintable() or c in "\n\t" else f"\\x{ord(c):02x}" for c in text)
+    text = "".join(c if c.isprintable() or c in "\n\t" else f"\\x{ord(c):02x}" for c in text)
+    return re.sub(r"(?m)^(\s*:)(?=:)|##(?=\[)", r"\g<0> ", text)  # nor anything that a CI log takes for a command
 
 
 def run() -> None:

@@ -50,11 +50,13 @@ def ci(
     from costplan.ci.plans import Plans
     from costplan.cli.ci_planner import planner
     from costplan.cli.progress import Progress
-    from costplan.core.errors import InputError
+    from costplan.core.errors import InputError, UnavailableError
 
     if form not in ("text", "json"):
         raise InputError(f"unknown format {form!r}", where="--format", hint="text or json")
     out_dir.mkdir(parents=True, exist_ok=True)
+    if not os.access(out_dir, os.W_OK):
+        raise UnavailableError("the folder cannot be written", where=str(out_dir), hint="give another with --out-dir")
     day = (today or datetime.now()).date()
     progress = Progress.of_terminal()
     with tempfile.TemporaryDirectory(prefix="costplan-") as folder:
@@ -91,7 +93,7 @@ def _states(base: str | None, config: Path, folder: Path) -> tuple[State | None,
     commit = tree.rev
     if commit is not None:
         head = replace(head, side=replace(head.side, dirty=differs(tree, commit, git, list(head.paths))))
-    if base is not None and Path(base).is_file():
+    if base is not None and base.endswith(".json"):  # a file that a change adds cannot stand in for a branch
         return plan_files(Path(base)), head, ()
     found = find_base(git, base, os.environ)
     if found.commit is None:

@@ -20,7 +20,7 @@ MOST_BYTES = 4 * LARGEST_BYTES
 
 def side_named(named: str, folder: Path, name: str) -> State:
     """The state that a word of `costplan diff` means: a plan file, or GIT_REV[:costplan.yaml]."""
-    if Path(named).is_file():
+    if named.endswith(".json") and Path(named).is_file():
         return plan_files(Path(named))
     rev, _, config = named.partition(":")
     git = Git(Path.cwd())

@@ -181,7 +181,8 @@ def test_hooks_and_filters_of_the_repository_never_run(repo: Repo, run: Run, qui
     assert not mark.exists()
 
 
-@pytest.mark.parametrize("named", ["../out.yaml", "/etc/passwd", "a/../../x.yaml", ".git/config", "~/x.yaml", "a\\\\b"])
+@pytest.mark.parametrize("named", ["../out.yaml", "/etc/passwd", "a/../../x.yaml", ".git/config", "~/x.yaml", "a\\\\b",
+                                   "::error::x.yaml", "a##[error]b"])
 def test_paths_stay_inside_the_repository(repo: Repo, run: Run, quick: list[str], named: str) -> None:
     repo.commit({"costplan.yaml": f'workloads: ["{named}"]\n'})
     found = run(repo, "--base", "main")
@@ -214,3 +215,16 @@ def test_trace_and_model_of_each_side_are_its_own(repo: Repo, run: Run, quick: l
     found = run(repo, "--base", "main")
     one = found.report["workloads"][0]
     assert one["metrics"] and one["reason"] == "" and quick == ["chat", "chat"]
+
+
+def test_a_file_named_like_the_base_branch_does_not_stand_in_for_it(repo: Repo, run: Run, quick: list[str]) -> None:
+    repo.commit({"chat.yaml": workload(rate=3), "main": "{}"})
+    assert run(repo, "--base", "main").code == 1
+    assert run(repo, "main", "HEAD", command="diff").code == 0
+
+
+def test_no_line_of_an_error_is_a_workflow_command(repo: Repo, run: Run) -> None:
+    repo.commit({"costplan.yaml": 'workloads: [chat.yaml]\n"::error::a": 1\n"##[error]b": 2\n"::add-mask::x": 3\n'})
+    found = run(repo, "--base", "main")
+    assert found.code == 2 and "3 problems" in found.err
+    assert not any(line.strip().startswith("::") or "##[" in line for line in found.err.splitlines())
