@@ -111,7 +111,7 @@ def _plans(shown: tuple[WorkloadDiff, ...]) -> str:
 
 def _profiles(r: Report) -> str:
     return "\n".join(f"- profile {INK.name(p.name)}: {words.VERDICTS[p.verdict]}, {INK.name(p.reason, 300)}"
-                     f"{f'; median time x {p.median_ratio:.3f} over {p.cells} kernels' if p.median_ratio else ''}"
+                     f"{f'; time x {p.ratio:.3f} over {p.cases} cases' if p.ratio else ''}"
                      for p in r.profiles)
 
 

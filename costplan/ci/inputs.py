@@ -158,7 +158,7 @@ def common(stage: Stage, folder: PurePosixPath, seed: int, prices: str | None, p
     own: dict[str, Part] = {}
     for named in profiles:
         path = inside(folder, named, where)
-        files = [p for p in stage.source.files(path) if p.endswith((".npz", "/manifest.json"))]
+        files = stage.source.files(path)
         if f"{path}/manifest.json" not in files:
             raise InputError(f"profiles: {named} is not the folder of a profile", where=where,
                              hint="it must hold a manifest.json; remove the entry if the profile was deleted")

@@ -80,5 +80,5 @@ def _plans(r: Report) -> str:
 
 def _profiles(r: Report) -> str:
     rows = [(INK.name(p.name), words.VERDICTS[p.verdict], markup(p.reason, 500),
-             f"x {p.median_ratio:.3f}" if p.median_ratio else "–", str(p.cells)) for p in r.profiles]
-    return _table("Profiles", ("profile", "verdict", "reason", "median time", "kernels"), rows)
+             f"x {p.ratio:.3f}" if p.ratio else "–", str(p.cases)) for p in r.profiles]
+    return _table("Profiles", ("profile", "verdict", "reason", "time", "cases"), rows)

@@ -160,16 +160,16 @@ class GuardrailResult:
 
 @dataclass(frozen=True, slots=True)
 class ProfileChange:
-    """A measured profile that the change replaced. ``median_ratio`` is head time over base time of ``cells`` common
-    cells; ``slower`` and ``faster`` count those whose runs separate."""
+    """A measured profile that the change replaced. ``ratio`` is head time over base time, the geometric mean of the
+    ``cases`` in both; ``slower`` and ``faster`` count those that are so by themselves."""
 
     name: str
     verdict: Verdict
     reason: str
-    cells: int = 0
+    cases: int = 0
     slower: int = 0
     faster: int = 0
-    median_ratio: float | None = None
+    ratio: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,11 +5,15 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 import typer
 
 from costplan import __version__
+
+if TYPE_CHECKING:
+    from costplan.catalog.gpu_spec import GpuSpec
 
 EXIT_CODES = ("Exit codes: 0 done, 1 a guardrail of costplan ci is broken, 2 bad usage or input, 3 costplan ci "
               "--strict could not judge, 4 environment, 5 no plan holds the limits, 70 a bug of ours, 130 interrupted.")
@@ -31,6 +35,16 @@ def _version(show: bool) -> None:
 def root(_: bool = typer.Option(False, "--version", help="Print the version and exit.", callback=_version,
                                 is_eager=True)) -> None:
     """Options of all commands."""
+    from costplan.catalog.gpus import look_further
+
+    look_further(_devices_on_disk)
+
+
+def _devices_on_disk() -> Iterable[GpuSpec]:
+    """Devices of the profiles in the search path: read when a name is not in the catalogue."""
+    from costplan.perf.devices import devices_on_disk
+
+    return devices_on_disk()
 
 
 def _register() -> None:
@@ -38,6 +52,7 @@ def _register() -> None:
         catalog,
         ci,
         diff,
+        doctor,
         emit,
         explain,
         kv,
@@ -61,6 +76,7 @@ def _register() -> None:
     app.command("roofline", short_help="Every kernel of one step against its least time.")(roofline.roofline)
     app.command("diff", short_help="What a change does to the bill: two plan files or two commits.")(diff.diff)
     app.command("validate", short_help="The error against published measurements.")(validate.validate)
+    app.command("doctor", short_help="What can be measured here, and what does not fit together.")(doctor.doctor)
     app.command("schema", short_help="JSON Schema of workload.yaml or of JSON output.")(schema.schema)
     app.add_typer(ci.app, name="ci")
     app.add_typer(workload.app, name="workload")

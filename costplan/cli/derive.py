@@ -38,7 +38,7 @@ def document(s: PlanSet, inputs: Mapping[str, str], profiles: Sequence[Profile])
 def _derivation(p: Plan, spec: ModelSpec, s: PlanSet, own: Profile | None) -> Derivation:
     c = p.config
     model = latency_model(spec, find_gpu(c.gpu), c.layout, engine=c.engine, weight_dtype=c.weight_dtype,
-                          kv_dtype=c.kv_dtype, profile=own)
+                          kv_dtype=c.kv_dtype, profile=own, block_size=c.block_size)
     seqs = decoding(p)
     decode = BatchState(decode_seqs=seqs, decode_kv_tokens=round(seqs * (s.mean_isl + s.mean_osl / 2)))
     prefill = BatchState(prefill_tokens=max(1, min(round(s.mean_isl), c.max_num_batched_tokens)), prefill_seqs=1)

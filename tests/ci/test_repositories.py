@@ -100,8 +100,9 @@ def test_deleted_profile_is_an_error_while_it_is_named_and_not_judged_after(repo
     assert found.code == 2 and found.err.startswith("error: costplan.yaml:1: profiles: ours is not the folder of")
     repo.commit({"costplan.yaml": config()})
     found = run(repo, "--base", "main")
-    assert found.report["profiles"] == [{"cells": 0, "faster": 0, "median_ratio": None, "name": "ours", "slower": 0,
-                                         "reason": "removed: other measurements answer now", "verdict": "not_judged"}]
+    assert found.report["profiles"] == [{
+        "cases": 0, "faster": 0, "name": "ours", "ratio": None, "slower": 0, "verdict": "not_judged",
+        "reason": "removed: other measurements answer now"}]
 
 
 def test_workload_in_a_submodule(repo: Repo, run: Run, quick: list[str], tmp_path: Path) -> None:
