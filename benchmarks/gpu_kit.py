@@ -164,7 +164,7 @@ def installed(wheel: Path) -> bool:
 
 def cuda_home() -> str:
     """The folder with nvcc; /usr/local/cuda where none is found."""
-    places = [os.environ.get("CUDA_HOME", ""), "/usr/local/cuda", "/usr/local/cuda-13.0", "/opt/cuda"]
+    places = [os.environ.get("CUDA_HOME", ""), "/usr/local/cuda", "/usr/local/cuda-13.0"]
     return next((p for p in places if p and (Path(p) / "bin/nvcc").is_file()), "/usr/local/cuda")
 
 

@@ -15,12 +15,11 @@ USABLE = 0.8
 @dataclass(frozen=True, slots=True)
 class Device:
     """``kind`` is cuda or cpu, ``count`` how many equal devices are present (collectives need several),
-    ``gpu`` what the catalogue, or a measurement of the ceilings, says of one. ``known``: the catalogue has it."""
+    ``gpu`` what the catalogue, or a measurement of the ceilings, says of one."""
 
     kind: str
     gpu: GpuSpec
     count: int = 1
-    known: bool = True
 
     @property
     def memory_bytes(self) -> float:
@@ -37,4 +36,4 @@ def measured_device(kind: str, name: str, *, peak_flops: Mapping[str, float], ba
         mem_bandwidth_bytes_per_s=bandwidth_bytes_per_s, l2_bytes=cache_bytes, num_sms=None, link=None,
         link_bytes_per_s=None, pcie_bytes_per_s=None, node_net_bytes_per_s=None, gpus_per_node=max(1, count),
         tdp_w=None, notes="ceilings measured on this machine", sources=MappingProxyType({}))
-    return Device(kind, spec, count, known=False)
+    return Device(kind, spec, count)

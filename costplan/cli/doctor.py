@@ -22,7 +22,7 @@ def doctor(
     from costplan.core.errors import UnknownNameError
     from costplan.kernels.doctor import examine
     from costplan.kernels.sdpa_choice import read
-    from costplan.report.doctor_text import doctor_json, doctor_text
+    from costplan.report.doctor_text import doctor_text
 
     if device not in ("cuda", "cpu", "all"):
         raise UnknownNameError("device", device, ("cuda", "cpu", "all"), where="--device")
@@ -30,8 +30,8 @@ def doctor(
         read(sdpa)
     found = examine(("cuda", "cpu") if device == "all" else (device,), sdpa, timeout)
     if json_:
-        emit_json(doctor_json(found), output)
+        emit_json(found.as_json(), output)
     else:
-        emit(doctor_text(found, style(output)), output)
+        emit(doctor_text(found.as_json(), style(output)), output)
     if not found.usable:
         raise typer.Exit(4)

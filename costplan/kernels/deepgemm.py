@@ -32,17 +32,26 @@ class DeepGemm:
 
 
 def bind(a: Quantised, b: Quantised) -> Callable[[], Any]:
-    """A call that writes BF16 into its own buffer. The library re-orders the scales of activations itself."""
+    """A call that writes BF16 into its own buffer."""
     import torch
 
     out = torch.full((a.stored.shape[0], b.stored.shape[0]), float("nan"), device=a.stored.device, dtype=torch.bfloat16)
-    gemm = library().fp8_gemm_nt
+    gemm, a_scale = library().fp8_gemm_nt, column_major(a.scale)
 
     def call() -> Any:
-        gemm((a.stored, a.scale), (b.stored, b.scale), out)
+        gemm((a.stored, a_scale), (b.stored, b.scale), out)
         return out
 
     return call
+
+
+def column_major(scale: Any) -> Any:
+    """Scales ``[rows, k / 128]`` column by column, columns at multiples of 16 bytes: the layout in which engines
+    quantise, and which DeepGEMM would else make by a kernel of its own in every call."""
+    rows, columns = scale.shape
+    stored = scale.new_zeros(columns, -(-rows // 4) * 4).t()[:rows]
+    stored.copy_(scale)
+    return stored
 
 
 def library() -> Any:

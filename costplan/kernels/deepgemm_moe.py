@@ -65,9 +65,9 @@ def _gated(h: Any) -> tuple[Any, Any]:
 
 
 def in_blocks(x: Any) -> tuple[Any, Any]:
-    """FP8 rows and their fp32 scales per 128 columns ``[rows, k / 128]``."""
+    """FP8 rows and their fp32 scales per 128 columns ``[rows, k / 128]``, column by column in memory."""
     import torch
 
     parts = x.float().unflatten(-1, (-1, 128))
     scale = parts.abs().amax(-1).clamp_min(1e-6) / 448.0
-    return (parts / scale[..., None]).flatten(-2).to(torch.float8_e4m3fn), scale
+    return (parts / scale[..., None]).flatten(-2).to(torch.float8_e4m3fn), scale.t().contiguous().t()

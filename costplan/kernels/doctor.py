@@ -16,6 +16,7 @@ from costplan.kernels import registry
 from costplan.kernels.backend import Availability, Backend
 from costplan.kernels.skew import Advice, advise
 
+SCHEMA = "costplan.doctor/1"
 TORCH_INSTALL = "pip install torch"
 AT_ONCE = 4
 
@@ -44,6 +45,18 @@ class Diagnosis:
     def usable(self) -> bool:
         """Whether anything can be measured."""
         return any(b.availability.ok for b in self.backends)
+
+
+    def as_json(self) -> dict[str, Any]:
+        """Everything that was found, for programs and for the text."""
+        return {
+            "schema": SCHEMA, "usable": self.usable, "environment": dict(self.environment),
+            "backends": [{"name": b.name, "device": b.device, "domain": b.domain, "families": list(b.families),
+                          "available": b.availability.ok, "version": b.availability.version,
+                          "reason": b.availability.reason or None, "install": b.availability.install or None,
+                          "facts": dict(b.availability.facts)} for b in self.backends],
+            "sdpa": None if self.sdpa is None else dict(self.sdpa),
+            "advice": [{"what": a.what, "do": a.do, "grave": a.grave} for a in self.advice]}
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from typing import Any
 from costplan.kernels.live_cache import FlatCache, PagedCache
 from costplan.kernels.live_machine import describe
 from costplan.kernels.live_model import build
-from costplan.kernels.live_trace import is_kernel, trace
+from costplan.kernels.live_trace import group_of, trace
 from costplan.profile.steps import LiveHow, LiveModel, LiveRun, StepCase, StepTimes
 
 Step = Callable[[], Any]
@@ -142,8 +142,8 @@ def _dispatch_s(model: LiveModel, how: LiveHow) -> float:
     return x[len(x) // 2] / _operators(step)[0]
 
 
-def _operators(step: Step) -> tuple[int, int]:
-    """Torch operators of one step, and those among them that profiles measure."""
+def _operators(step: Step) -> tuple[int, int, int]:
+    """Torch operators of one step; matrix products and attention among them; other operators that move data."""
     from torch.utils import _python_dispatch
 
     seen: Counter[str] = Counter()
@@ -156,4 +156,7 @@ def _operators(step: Step) -> tuple[int, int]:
 
     with Count():
         step()
-    return sum(seen.values()), sum(n for name, n in seen.items() if is_kernel(name))
+    groups: Counter[str] = Counter()
+    for name, n in seen.items():
+        groups[group_of(name)] += n
+    return sum(seen.values()), groups["gemm"] + groups["attention"], groups["elementwise"] + groups["copy"]

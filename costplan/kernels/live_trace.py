@@ -60,20 +60,15 @@ def _seconds(event: Any, device: str) -> float:
 
 
 def group_of(name: str) -> str:
-    """The group of an operator, by its name without namespace and overload."""
-    bare = name.rsplit("::", 1)[-1].split(".", maxsplit=1)[0]
+    """The group of an operator, by its name without namespace and overload: of ``aten::mm``, ``aten.mm.default``."""
+    parts = name.replace("::", ".").split(".")
+    bare = parts[1] if len(parts) > 1 else name
     if any(word in name for word in _ATTENTION):
         return "attention"
     for group, names in (("gemm", _GEMM), ("copy", _COPY), ("elementwise", _ELEMENTWISE)):
         if bare in names:
             return group
     return "other"
-
-
-def is_kernel(name: str) -> bool:
-    """Whether a dispatched operator (``aten.linear.default``) is one that profiles measure."""
-    parts = name.split(".")
-    return group_of(parts[1] if len(parts) > 1 else name) in ("gemm", "attention") or group_of(name) == "attention"
 
 
 def _wall_s(step: Callable[[], Any], device: str) -> float:

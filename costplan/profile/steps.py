@@ -56,14 +56,15 @@ class LiveHow:
 @dataclass(frozen=True, slots=True)
 class StepTimes:
     """Seconds of one step: all samples of two passes, and the same of a step without layers (``outer_s``: embedding,
-    head, sampling). ``operators`` counts torch operators of a step, ``kernel_calls`` those among them that profiles
-    measure (matrix products and attention)."""
+    head, sampling). ``operators`` counts torch operators of a step, ``kernel_calls`` the matrix products and attention
+    among them, ``small_calls`` what computes or copies otherwise; the rest are views."""
 
     case: StepCase
     samples_s: tuple[tuple[float, ...], ...]
     outer_s: float
     operators: int
     kernel_calls: int
+    small_calls: int
 
     @property
     def median_s(self) -> float:

@@ -94,7 +94,7 @@ def _words(r: LiveReport) -> list[tuple[str, str]]:
     if r.run.how.mode != "eager":
         out.append(("profiler", f"sees the operators one by one, not as --mode {r.run.how.mode} runs them"))
     if r.run.dispatch_s:
-        most = max(s.operators - s.kernel_calls for s in r.run.steps)
+        most = max(x.launched for x in r.rows)
         out.append(("dispatch", f"{most:,} operators beside the measured kernels x {seconds(r.run.dispatch_s)}, the "
                                 "cost of an operator of this code where tensors are tiny; --mode compile avoids it"))
     if r.run.model.num_layers < r.run.model.whole_layers:

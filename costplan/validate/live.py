@@ -27,7 +27,8 @@ PARTS = ("gemm", "attention", "elementwise", "head", "dispatch")
 
 @dataclass(frozen=True, slots=True)
 class LiveRow:
-    """One step: measured and predicted seconds, of the layers that ran; ``parts_s`` add up to the prediction.
+    """One step: measured and predicted seconds, of the layers that ran; ``parts_s`` add up to the prediction;
+    ``launched`` operators make up its dispatch.
     ``whole_*``: the same for all layers of the model, by the time per layer."""
 
     case: StepCase
@@ -36,6 +37,7 @@ class LiveRow:
     predicted_s: float
     parts_s: Mapping[str, float]
     evidence: Evidence
+    launched: int
     whole_measured_s: float
     whole_predicted_s: float
 
@@ -93,18 +95,26 @@ def _row(s: StepTimes, run: LiveRun, few: KernelLatencyModel, whole: KernelLaten
     step = few.step(batch_of(s.case))
     deeper = run.model.whole_layers / run.model.num_layers
     whole_s = whole.step_s(batch_of(s.case))
-    dispatch, whole_dispatch = (_dispatch_s(s, run, n, kernels_s)
+    launched = launched_apart(s, few)
+    dispatch, whole_dispatch = (_dispatch_s(launched * n, run, kernels_s)
                                 for n, kernels_s in ((1.0, step.seconds), (deeper, whole_s)))
     parts = {p: step.parts.get(p, 0.0) for p in PARTS} | {"dispatch": dispatch}
     measured = s.outer_s + (s.median_s - s.outer_s) * deeper
-    return LiveRow(s.case, s.median_s, s.spread, step.seconds + dispatch, parts, step.evidence, measured,
-                   whole_s + whole_dispatch)
+    return LiveRow(s.case, s.median_s, s.spread, step.seconds + dispatch, parts, step.evidence, launched,
+                   measured, whole_s + whole_dispatch)
 
 
-def _dispatch_s(s: StepTimes, run: LiveRun, deeper: float, kernels_s: float) -> float:
-    """What launching operators adds to ``kernels_s``: all of it on a CPU; on a GPU, which runs while the host launches,
-    only what is longer than the kernels."""
-    launching = run.dispatch_s * (s.operators - s.kernel_calls) * deeper
+def launched_apart(s: StepTimes, model: KernelLatencyModel) -> int:
+    """Operators whose launching no measured row contains: all but matrix products and attention; where element-wise
+    kernels were measured, only views are left."""
+    measured = any(op.part == "elementwise" and op.kernel.grid is not None for op in model.ops)
+    return s.operators - s.kernel_calls - (s.small_calls if measured else 0)
+
+
+def _dispatch_s(operators: float, run: LiveRun, kernels_s: float) -> float:
+    """What launching ``operators`` adds to ``kernels_s``: all of it on a CPU; on a GPU, which runs while the host
+    launches, only what is longer than the kernels."""
+    launching = run.dispatch_s * operators
     return max(0.0, launching - kernels_s) if run.how.device == "cuda" else launching
 
 

@@ -265,3 +265,26 @@ def test_nvfp4_numbers_and_scales(m: int, monkeypatch: pytest.MonkeyPatch) -> No
 
     monkeypatch.setattr(torch, "_scaled_mm", product)
     measured("torch-nvfp4", gemm("nvfp4", m, 128, 192))
+
+
+@pytest.mark.parametrize(("name", "case"), [
+    *(("torch-elementwise", Case.of("elementwise", m=6, k=512, op=op, dtype="bf16")) for op in sorted(OPS)),
+    ("torch-moe", experts("bf16", 2)), ("torch-int8", gemm("int8")),
+    ("flex", Case.of("attn_decode", batch=3, kv_len=130, page_size=16, **HEADS)),
+    ("flex", Case.of("attn_prefill", batch=2, q_len=16, kv_len=40, window=9, **HEADS))],
+    ids=lambda x: getattr(x, "key", x))
+def test_what_is_compiled_is_one_graph(name: str, case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No graph break (an error), and no second compilation for the other sets (torch gives up after eight)."""
+    from torch._dynamo.utils import counters
+
+    def compiled(function: Any, device: str) -> Any:
+        torch._dynamo.reset()
+        return torch.compile(function, dynamic=False, fullgraph=True, backend="aot_eager")
+
+    monkeypatch.setattr(sys.modules[type(registry.backend(name)).__module__], "compiled", compiled)
+    counters.clear()
+    prepared = measured(name, case)
+    for call in prepared.calls:
+        call()
+    assert len(prepared.calls) > 2
+    assert counters["stats"]["unique_graphs"] == 1

@@ -24,6 +24,7 @@ from costplan.profile.steps import LiveHow, LiveRun, StepCase, StepTimes, StepTr
 from costplan.profile.store import Profile, write_profile
 from costplan.report.live_text import live_text
 from costplan.report.style import Style
+from costplan.validate import live
 from costplan.validate.live import check_machine, compare, grid
 from costplan.validate.live_device import device_of
 from costplan.validate.live_model import check_fits, cut, live_model, needed_bytes
@@ -76,7 +77,7 @@ def made_profile(folder: Path, seconds: Callable[[str, dict[str, Any]], float],
 
 
 def times(case: StepCase, median_s: float = 1e-2) -> StepTimes:
-    return StepTimes(case, ((median_s,) * 5,) * 2, 1e-3, 100, 11)
+    return StepTimes(case, ((median_s,) * 5,) * 2, 1e-3, 100, 11, 40)
 
 
 def run_of(spec: ModelSpec, cases: list[StepCase], layers: int | None = None, **how: Any) -> LiveRun:
@@ -114,6 +115,16 @@ def test_on_a_gpu_launching_hides_behind_kernels(spec: ModelSpec, tmp_path: Path
     [row] = compare(run, spec, made_profile(tmp_path / "p", const), device_of_dict()).rows
     kernels_s = sum(s for part, s in row.parts_s.items() if part != "dispatch")
     assert row.predicted_s == pytest.approx(max(kernels_s, added_s))
+
+
+def test_launching_is_not_counted_twice_where_elementwise_rows_contain_it(spec: ModelSpec, tmp_path: Path) -> None:
+    run = run_of(spec, [StepCase(False, 1, 16)])
+    model = live._latency_model(RowsOf(made_profile(tmp_path / "p", const), run.how), spec, device_of_dict(), run)
+    assert live.launched_apart(run.steps[0], model) == 89
+    grid_of = next(op.kernel.grid for op in model.ops if op.part == "gemm")
+    model.ops = tuple(replace(op, kernel=replace(op.kernel, grid=grid_of)) if op.part == "elementwise" else op
+                      for op in model.ops)
+    assert live.launched_apart(run.steps[0], model) == 49
 
 
 def device_of_dict() -> Any:
