@@ -103,11 +103,12 @@ def _sample(t: Table, i: int, run: int, seconds: float) -> str:
 
 
 def profiled(repo: Repo, factor: float, **how: object) -> None:
-    """A measured profile on main; the same again, ``factor`` times as slow, on the branch."""
+    """A measured profile on main; the same again, ``factor`` times as slow, on the branch. Prompts are long: the steps
+    of short ones wait for the host, whatever the kernels take."""
     repo.git("checkout", "-q", "main")
     own_profile(repo.folder / "ours", 1.0, seed=1)
     rules = config().replace("cost_usd_per_mtok_out, max", "cost_usd_per_mtok_out_saturated, max")
-    repo.commit({"costplan.yaml": f"profiles: [ours]\n{rules}"})
+    repo.commit({"costplan.yaml": f"profiles: [ours]\n{rules}", "chat.yaml": workload(isl=3000)})
     repo.git("checkout", "-q", "-B", "feature")
     repo.git("rm", "-rq", "ours")
     own_profile(repo.folder / "ours", factor, seed=2, **how)  # type: ignore[arg-type]
