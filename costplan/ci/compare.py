@@ -38,7 +38,8 @@ from costplan.plan.types import Plan
 from costplan.report.plan_file import PlanFile, Tool
 
 CompareProfiles = Callable[[str, Path, Path], ProfileChange]
-_SOFT = (Verdict.UNCLEAR, Verdict.NOT_JUDGED)
+_PROVEN = (Verdict.WORSE, Verdict.BETTER)
+"""Verdicts on a profile that runs bear out; what any other one moves fails nothing."""
 
 
 @dataclass(slots=True)
@@ -111,8 +112,7 @@ class Comparison:
     def _new(self, e: Entry, verdict: Verdict, reason: str) -> WorkloadDiff:
         plan = first(self._plan(e))
         if plan is None:
-            self.guardrails.append(guardrails.infeasible(e.name, was=False))
-            return WorkloadDiff(e.name, verdict, "no plan holds the limits")
+            return self._without_plan(e.name, False, "no plan holds the limits")
         metrics = differences(None, plan)
         self.guardrails += guardrails.judged(self.ci, e.name, metrics, self.today)
         return WorkloadDiff(e.name, verdict, reason, None, metrics, head_plan=_side(plan))
@@ -144,15 +144,18 @@ class Comparison:
             self.guardrails += guardrails.judged(self.ci, new.name, metrics, self.today)
             return WorkloadDiff(new.name, Verdict.BETTER, "no plan held the limits before", renamed, metrics,
                                 head_plan=_side(b))
-        self.guardrails.append(guardrails.infeasible(new.name, was=a is not None))
         if a is None:
-            return WorkloadDiff(new.name, Verdict.NOT_JUDGED, "no plan holds the limits, before the change either",
-                                renamed)
+            return self._without_plan(new.name, False, "no plan holds the limits, before the change either", renamed)
         fix = None
         if old.inputs is not None and new.inputs is not None:
             fix = cheapest_fix(old.inputs, new.inputs, a, self.plans.best, self._passing(new.name, a))
-        return WorkloadDiff(new.name, Verdict.WORSE, "no plan holds the limits any more", renamed, metrics,
-                            None, (), fix, base_plan=_side(a))
+        found = self._without_plan(new.name, True, "no plan holds the limits any more", renamed)
+        return replace(found, metrics=metrics, fix=fix, base_plan=_side(a))
+
+    def _without_plan(self, name: str, was: bool, reason: str, renamed: str | None = None) -> WorkloadDiff:
+        """A workload that nothing can serve; ``was``: something could."""
+        self.guardrails.append(guardrails.infeasible(name, was, reason))
+        return WorkloadDiff(name, Verdict.WORSE if was else Verdict.NOT_JUDGED, reason, renamed)
 
     def _verdict(self, old: Entry, new: Entry, a: Plan, b: Plan, metrics: dict[str, MetricDiff],
                  ) -> tuple[Verdict, str, list[GuardrailResult]]:
@@ -164,27 +167,31 @@ class Comparison:
         changed = old.inputs.changed(new.inputs)
         keys = [k for k in changed if k in soft]
         kept = a if keys == changed else self.plans.best(new.inputs.having(old.inputs, keys))
-        unclear = all(self.profiles[k].verdict is Verdict.UNCLEAR for k in keys)
+        comparable = all(self.profiles[k].verdict is not Verdict.NOT_JUDGED for k in keys)
         reason = "; ".join(f"profile {self.profiles[k].name}: {self.profiles[k].reason}" for k in keys)
         if kept is None:
             return Verdict.NOT_JUDGED, reason, whole
         certain = differences(a, kept)
         gate = guardrails.judged(self.ci, new.name, certain, self.today)
-        results = guardrails.unsure(gate, whole, reason, unclear)
+        results = guardrails.unsure(gate, whole, reason, comparable)
         verdict = moved(certain, gate, self.ci.min_change)
-        if verdict is Verdict.SAME:
-            verdict = Verdict.UNCLEAR if unclear else Verdict.NOT_JUDGED
-        return verdict, reason, results
+        if verdict is not Verdict.SAME:
+            return verdict, reason, results
+        if not comparable:
+            return Verdict.NOT_JUDGED, reason, results
+        if moved(metrics, whole, self.ci.min_change) is Verdict.SAME:
+            return Verdict.SAME, "", results
+        return Verdict.UNCLEAR, reason, results
 
     def _replaced(self, old: Entry, new: Entry) -> list[str]:
-        """Keys of changed profiles that cannot be judged. Every changed profile is compared once."""
+        """Keys of changed profiles that no runs show to be better or worse. Every changed profile is compared once."""
         if old.inputs is None or new.inputs is None:
             return []
         keys = [k for k in old.inputs.changed(new.inputs) if k.startswith("profile:")]
         for key in keys:
             if key not in self.profiles:
                 self.profiles[key] = self._profile(key, old.inputs, new.inputs)
-        return [k for k in keys if self.profiles[k].verdict in _SOFT]
+        return [k for k in keys if self.profiles[k].verdict not in _PROVEN]
 
     def _profile(self, key: str, old: PlanInputs, new: PlanInputs) -> ProfileChange:
         a, b = old.profiles.get(key), new.profiles.get(key)

@@ -19,13 +19,10 @@ def judged(ci: CiEntry, workload: str, metrics: Mapping[str, MetricDiff], today:
             if g.workloads is None or workload in g.workloads]
 
 
-def infeasible(workload: str, was: bool) -> GuardrailResult:
+def infeasible(workload: str, was: bool, reason: str) -> GuardrailResult:
     """The guardrail that everyone has: a change may not take away every plan. ``was``: there was one before."""
-    if was:
-        return GuardrailResult(workload, FEASIBLE, Level.ERROR, "min", 1.0, 0.0, Status.FAIL,
-                               "no plan holds the limits any more")
-    return GuardrailResult(workload, FEASIBLE, Level.ERROR, "min", 1.0, 0.0, Status.NOT_JUDGED,
-                           "no plan holds the limits, before the change either")
+    return GuardrailResult(workload, FEASIBLE, Level.ERROR, "min", 1.0, 0.0, Status.FAIL if was else Status.NOT_JUDGED,
+                           reason)
 
 
 def _result(g: GuardrailEntry, ci: CiEntry, workload: str, m: MetricDiff | None, today: date) -> GuardrailResult:
@@ -76,9 +73,9 @@ def _with(r: GuardrailResult, status: Status, reason: str) -> GuardrailResult:
 
 
 def unsure(gate: list[GuardrailResult], whole: list[GuardrailResult], reason: str,
-           unclear: bool) -> list[GuardrailResult]:
-    """Results where a replaced profile could not be judged: what fails without it (``gate``) fails; what only fails
-    with it (``whole``) warns if its runs overlap (``unclear``), and is not judged on another machine."""
-    soft = Status.WARN if unclear else Status.NOT_JUDGED
+           comparable: bool) -> list[GuardrailResult]:
+    """Results where no runs prove what a replaced profile does: what fails without it (``gate``) fails; what only
+    fails with it (``whole``) warns if the two are ``comparable``, and is not judged on another machine."""
+    soft = Status.WARN if comparable else Status.NOT_JUDGED
     return [g if g.status is not Status.PASS or w.status is Status.PASS else _with(w, soft, reason)
             for g, w in zip(gate, whole, strict=True)]

@@ -15,6 +15,7 @@ COST = "cost_usd_per_mtok_out"
 FULL_LOAD = "cost_usd_per_mtok_out_saturated"
 MONTHLY = "monthly_cost_usd"
 GOODPUT = "goodput_rps_per_gpu"
+EXTRAPOLATED = "extrapolated_frac"
 _LATENCY = re.compile(r"(ttft|tpot|itl|e2e)_p(\d{1,2}(?:\.\d{1,4})?)_s\Z")
 
 
@@ -36,7 +37,7 @@ KINDS: Mapping[str, MetricKind] = {
     "goodput_frac": MetricKind("requests within all limits", "frac", more_is_worse=False),
     "p_meets_slo": MetricKind("chance to hold the limits", "frac", more_is_worse=False),
     "num_gpus": MetricKind("GPUs rented", "GPUs"),
-    "extrapolated_frac": MetricKind("extrapolated share", "frac"),
+    EXTRAPOLATED: MetricKind("extrapolated share", "frac"),
 }
 
 
@@ -77,7 +78,7 @@ def numbers(plan: Plan) -> dict[str, Number]:
         "goodput_frac": Number(plan.goodput),
         "p_meets_slo": Number(plan.p_meets_slo),
         "num_gpus": Number(float(m.rental.num_gpus)),
-        "extrapolated_frac": Number(shares.get("extrapolated", 0.0)),
+        EXTRAPOLATED: Number(shares.get("extrapolated", 0.0)),
     }
     return {**found, **dict(_latencies(plan))}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from costplan.ci.config_file import CiEntry
-from costplan.ci.metrics import COST, FULL_LOAD, GOODPUT
+from costplan.ci.metrics import COST, EXTRAPOLATED, FULL_LOAD, GOODPUT
 from costplan.ci.types import GuardrailResult, Level, MetricDiff, Outcome, Report, Status, Verdict
 
 
@@ -38,23 +38,27 @@ def outcome_of(r: Report) -> Outcome:
         return Outcome.FAILED
     if Status.WARN in states or any(w.verdict is Verdict.UNCLEAR for w in r.workloads):
         return Outcome.WARNED
-    first_run = r.base.rev is None
-    if any(w.verdict is Verdict.NOT_JUDGED for w in r.workloads) or (first_run and _relative(r)):
+    if _left_open(r):
         return Outcome.NOT_JUDGED
-    if first_run:
+    if r.base.rev is None:
         return Outcome.NEW
-    if Status.NOT_JUDGED in {g.status for g in r.guardrails if g.level is Level.ERROR and not _is_new(r, g.workload)}:
-        return Outcome.NOT_JUDGED
     return Outcome.PASSED if r.changed else Outcome.UNCHANGED
 
 
-def _relative(r: Report) -> bool:
-    """Whether a base was looked for and not found, where there should be one."""
-    return any(n.code == "no_base" for n in r.notes)
+def undecided(r: Report) -> bool:
+    """Whether ``--strict`` stops here: something could not be judged, or rests on more extrapolation than allowed."""
+    far = any(g.metric == EXTRAPOLATED and g.status is Status.WARN for g in r.guardrails)
+    return far or _left_open(r)
 
 
-def _is_new(r: Report, workload: str) -> bool:
-    return any(w.name == workload and w.verdict is Verdict.NEW for w in r.workloads)
+def _left_open(r: Report) -> bool:
+    """No base where there should be one, a workload not judged, or a limit of level error that nobody could check.
+    What had no plan before has nothing to be compared with: that is no gap."""
+    if any(n.code == "no_base" for n in r.notes) or any(w.verdict is Verdict.NOT_JUDGED for w in r.workloads):
+        return True
+    new = {w.name for w in r.workloads if w.base_plan is None and w.verdict in (Verdict.NEW, Verdict.BETTER)}
+    return any(g.status is Status.NOT_JUDGED and g.level is Level.ERROR and g.workload not in new
+               for g in r.guardrails)
 
 
 def posts(ci: CiEntry, outcome: Outcome) -> bool:

@@ -147,13 +147,12 @@ def _tell(report: Report, form: str) -> None:
 
 def _code(report: Report, strict: bool, no_fail: bool) -> int:
     """One meaning per code, never a count."""
-    from costplan.ci.types import Outcome, Status, Verdict
+    from costplan.ci.types import Outcome
+    from costplan.ci.verdict import undecided
 
     if report.verdict is Outcome.FAILED:
         return 0 if no_fail else BROKEN
-    unjudged = report.verdict is Outcome.NOT_JUDGED or any(w.verdict is Verdict.NOT_JUDGED for w in report.workloads) \
-        or any(g.status is Status.NOT_JUDGED and g.level == "error" for g in report.guardrails)
-    return NOT_JUDGED if strict and unjudged else 0
+    return NOT_JUDGED if strict and undecided(report) else 0
 
 
 def _read(path: Path) -> Report:

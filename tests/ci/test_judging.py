@@ -147,3 +147,34 @@ def test_annotation_only_where_something_is_to_be_said(repo: Repo, run: Run, qui
     assert "::" not in run(repo, "--base", "main").err
     repo.commit({"prices.csv": PRICES.format(usd=3)})
     assert run(repo, "--base", "main").err.startswith("::error title=costplan::❌ cost per 1M output tokens +50.0%25")
+
+
+def test_strict_stops_at_gaps_and_not_at_what_is_new(tmp_path: Path, repo: Repo, run: Run, quick: list[str]) -> None:
+    """A first run and a new workload have nothing to be compared with: `--strict` lets them in."""
+    repo.commit({"rag.yaml": workload("rag"), "costplan.yaml": config("chat.yaml", "rag.yaml")})
+    found = run(repo, "--base", "main", "--strict")
+    assert (found.code, found.report["verdict"]) == (0, "passed")
+    repo.git("rm", "-q", "--cached", "costplan.yaml")
+    repo.git("commit", "-q", "-m", "none yet")
+    repo.git("branch", "-q", "before")
+    assert run(repo, "--base", "before", "--strict").code == 0
+    repo.commit({"costplan.yaml": config("chat.yaml") + "    - {metric: itl_p42_s, max_increase: 1%}\n"})
+    found = run(repo, "--base", "main", "--strict")
+    assert (found.code, found.report["verdict"]) == (3, "not_judged")
+
+
+def test_more_extrapolation_than_allowed_is_a_gap(repo: Repo, run: Run, quick: list[str]) -> None:
+    rail = "    - {metric: extrapolated_frac, max: 0.001, level: warn}\n"
+    repo.commit({"chat.yaml": workload(rate=2.01), "costplan.yaml": config() + rail})
+    found = run(repo, "--base", "main", "--strict")
+    assert found.report["workloads"][0]["metrics"]["extrapolated_frac"]["head"] > 0.001
+    assert (found.code, found.report["verdict"]) == (3, "warned")
+    assert run(repo, "--base", "main").code == 0
+
+
+def test_a_new_workload_without_any_plan_is_not_judged(repo: Repo, run: Run) -> None:
+    hopeless = workload("rag").replace("ttft: {p95: 1s}", "ttft: {p95: 1ms}")
+    repo.commit({"rag.yaml": hopeless, "costplan.yaml": config("chat.yaml", "rag.yaml")})
+    found = run(repo, "--base", "main")
+    assert (found.code, found.report["verdict"]) == (0, "not_judged")
+    assert "no plan holds the limits" in found.comment.splitlines()[2]
