@@ -37,6 +37,7 @@ def _register() -> None:
         catalog,
         emit,
         explain,
+        history,
         kv,
         plan,
         predict,
@@ -58,6 +59,7 @@ def _register() -> None:
     app.command("roofline", short_help="Every kernel of one step against its least time.")(roofline.roofline)
     app.command("validate", short_help="The error against published measurements.")(validate.validate)
     app.command("schema", short_help="JSON Schema of workload.yaml or of JSON output.")(schema.schema)
+    app.add_typer(history.app, name="history")
     app.add_typer(workload.app, name="workload")
     app.add_typer(profile.app, name="profile")
     app.add_typer(catalog.app, name="catalog")
