@@ -49,8 +49,9 @@ class Store:
                     with c.begin_nested():
                         c.execute(ENTRIES.insert().values(**_row(e)))
                     added += 1
-                except IntegrityError:  # the same content, service, kind and time: it is there already
-                    continue
+                except IntegrityError:
+                    if not _there(c, e):
+                        raise
         return added
 
     def entries(self, service: str | None = None) -> tuple[Entry, ...]:
@@ -134,6 +135,16 @@ def _told(name: str) -> Iterator[None]:
         raise HistoryError(f"{name}: {said}; nothing was added", hint=hint) from e
     except SQLAlchemyError as e:
         raise HistoryError(f"{name}: {str(e).splitlines()[0]}", hint="check --db") from e
+
+
+def _there(c: Connection, e: Entry) -> bool:
+    """Whether the same content is kept for the same service, kind and time."""
+    from sqlalchemy import select
+
+    from costplan.history.tables import ENTRIES
+
+    same = {k: v for k, v in _row(e).items() if k in ("service", "kind", "at", "digest")}
+    return c.execute(select(ENTRIES.c.id).filter_by(**same)).first() is not None
 
 
 def _row(e: Entry) -> dict[str, Any]:

@@ -46,7 +46,7 @@ def test_page_is_written_beside_the_text_and_opened(small: Path, tmp_path: Path,
     headline = streams.out.splitlines()[0]
     assert headline.startswith("Rent ") and f"<h1>{headline}" in page
     assert "small &lt;b&gt;" in page and "small <b>" not in page
-    for said in ("load against capacity over the day", "under the roofline of H100", "SHA-256", "h100_sxm-vllm"):
+    for said in ("Load against capacity over the day", "under the roofline of H100", "SHA-256", "h100_sxm-vllm"):
         assert said in page
     assert opened == [html.as_uri()] and "wrote" in streams.err
     assert main(["plan", str(small), "--html", str(tmp_path / "again.html")]) == 0

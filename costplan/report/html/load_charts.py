@@ -71,7 +71,7 @@ def day(hours: Sequence[Hour]) -> Chart:
         height=270, data=rows)
     top = max(hours, key=lambda h: h.requests_per_s)
     return Chart(
-        "day", "load against capacity over the day",
+        "day", "Load against capacity over the day",
         f"The busiest hour is {top.hour}:00 with {significant(top.requests_per_s)} requests/s; the fleet as planned "
         f"serves {significant(top.static_requests_per_s)} within the limits.", spec,
         [Column("hour", right=True), Column("load, requests/s", right=True), Column("as planned", right=True),

@@ -28,7 +28,7 @@ def roofline(steps: Mapping[str, RooflineView]) -> Chart | None:
         return None
     gpu = next(iter(steps.values())).gpu
     return Chart(
-        "roofline", f"kernels under the roofline of {gpu.title}",
+        "roofline", f"Kernels under the roofline of {gpu.title}",
         "Each mark is a kernel of the mean step; the larger, the more of the step it takes. On the slope memory "
         f"bandwidth ({si(gpu.mem_bandwidth_bytes_per_s)}B/s) limits, under the flat lines arithmetic; the distance "
         "below is what the kernel loses.", _under_roofs(rows, gpu, list(steps)),
@@ -106,7 +106,7 @@ def memory(p: Plan) -> Chart:
     used = "" if m.peak_occupancy is None else (
         f" At most {gib(m.kv_bytes * m.peak_occupancy)} of the {gib(m.kv_bytes)} KV cache are in use at this load "
         f"({percent(m.peak_occupancy)}).")
-    return Chart("memory", "what fills one GPU", f"{gib(m.total_bytes)} in all, from left to right as in the legend."
+    return Chart("memory", "What fills one GPU", f"{gib(m.total_bytes)} in all, from left to right as in the legend."
                  f"{used}", spec, [Column("part"), Column("size", right=True), Column("share", right=True)],
                  [[r["part"], gib(r["size"]), percent(r["size"] / m.total_bytes)] for r in rows])
 

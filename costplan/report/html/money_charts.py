@@ -47,7 +47,7 @@ def bill(p: Plan) -> Chart:
                  layer("rule", {"x": {"datum": at, "type": "quantitative"}}, strokeDash=[4, 3], color=MUTED.light),
                  height=ROW * len(rows) + 40, data=rows)
     return Chart(
-        "bill", "what the money pays for",
+        "bill", "What the money pays for",
         f"Steps add up to {usd(at)}, the dashed line: what each kind of token takes of the GPUs' time at full load, "
         "then the capacity kept for peaks, headroom and whole instances.", spec,
         [Column("part"), Column("$/1M out", right=True), Column("share", right=True)],
@@ -62,7 +62,7 @@ def knobs(changes: Sequence[Sensitivity]) -> Chart | None:
         return None
     first = shown[0]
     return Chart(
-        "knobs", "what moves the cost",
+        "knobs", "What moves the cost",
         f"One change at a time, so bars do not add up. Left is cheaper, right is dearer; bar: at this load, in whole "
         f"instances; diamond: with the fleet at full load. Most: {first.knob}, {first.change}.", _swings(shown),
         [Column("change"), Column("to"), Column("$/1M out by", right=True), Column("at full load", right=True)],

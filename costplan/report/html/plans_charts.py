@@ -39,7 +39,7 @@ def intervals(s: PlanSet) -> Chart:
             f"costs {usd(best.usd_per_mtok_out.value)} per 1M output tokens (90%: {span(best.i90_usd_per_mtok_out)})."
             f"{' An arrow: at that end no fleet of this kind would do.' if cut else ''}")
     return Chart(
-        "intervals", "how sure each cost is", says, _bands(s.plans),
+        "intervals", "How sure each cost is", says, _bands(s.plans),
         [Column("#", right=True), Column("plan"), Column("$/1M out", right=True), Column("50% interval"),
          Column("90% interval"), Column("P(SLO)", right=True)],
         [[str(p.rank), f"{gpus(p)}, {short(p.config)}", usd(p.money.usd_per_mtok_out.value),
@@ -98,7 +98,7 @@ def pareto(s: PlanSet, metric: Metric) -> Chart | None:
         height=260, data=rows)
     front = sum(r["kind"] != "beaten" for r in rows)
     return Chart(
-        f"pareto-{metric}", f"cost against {title}",
+        f"pareto-{metric}", f"Cost against {title}",
         f"Lower and further left is better; numbers are ranks. {front} of {len(rows)} plans are beaten by no other in "
         "cost, TTFT, TPOT and precision at once.", spec,
         [Column("#", right=True), Column("plan"), Column(f"{title} p50, ms", right=True),
