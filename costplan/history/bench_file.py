@@ -35,7 +35,10 @@ def _number(run: dict[str, Any], name: str, where: str) -> float | None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise InputError(f"{name}: not a number: {value!r:.40}", where=where)
-    return float(value)
+    try:
+        return float(value)
+    except OverflowError:
+        raise InputError(f"{name}: too large", where=where) from None
 
 
 def _date(text: Any) -> datetime | None:

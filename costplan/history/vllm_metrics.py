@@ -29,11 +29,13 @@ def of_scrapes(after: bytes, before: bytes | None, at: datetime, seconds: float 
     """From ``/metrics`` at ``at``, and the same ``seconds`` earlier; without ``before`` since the process started."""
     new = _series(after, where)
     old = _series(before, where) if before is not None else {}
+    if not any(name == TOKENS for name, _ in new):
+        raise InputError(f"no {TOKENS} in it", where=where, hint=ACCEPTED)
     if seconds is None:
         started = [v for (name, _), v in new.items() if name == START]
         if not started or before is not None:
             raise InputError("the length of the window is not known", where=where,
-                             hint="give --seconds, the time between the two scrapes")
+                             hint=f"give --seconds; without it and without --before, {START} in the file tells")
         seconds = at.timestamp() - min(started)
     if not 0 < seconds < math.inf:
         raise InputError(f"a window of {seconds:g} s", where=where, hint="is --at before the start of the process?")

@@ -38,13 +38,19 @@ def history_sections(found: Sequence[ServiceHistory]) -> Iterator[Section]:
 
 def services(found: Sequence[ServiceHistory]) -> Section:
     """One line per service."""
-    columns = [Column("service", widest=40), Column("$/1M out", right=True), Column("is"), Column("at"),
-               Column("per week", right=True), Column("actual/plan", right=True), Column("alert"),
-               Column("points", right=True, expendable=1)]
-    rows = [[s.service, usd(s.latest.usd_per_mtok_out), s.latest.kind.value, day(s.latest.at), change_per_week(s.trend),
+    columns = [Column("service", widest=40), Column("$/1M out", right=True), Column("is", expendable=2), Column("at"),
+               Column("per week", right=True), Column("90% interval", expendable=3), Column("trend"),
+               Column("actual/plan", right=True), Column("alert"), Column("points", right=True, expendable=1)]
+    rows = [[s.service, usd(s.latest.usd_per_mtok_out), s.latest.kind.value, day(s.latest.at), *_trend(s.trend),
              "-" if s.median_ratio is None else f"{s.median_ratio:.2f}", _alert(s), str(len(s.watched))] for s in found]
-    return Section("services", columns, rows, note="newest point; change per week with its 90% interval, over at most "
-                                                   "26 weeks; actual over planned cost, median")
+    return Section("services", columns, rows, note="newest point; change per week over at most 26 weeks; actual over "
+                                                   "planned cost, median")
+
+
+def _trend(t: Trend | None) -> tuple[str, str, str]:
+    if t is None:
+        return "-", "", "too few weeks"
+    return f"{t.per_week:+.1%}", f"{t.low90:+.1%} .. {t.high90:+.1%}", t.direction
 
 
 def change_per_week(t: Trend | None) -> str:
