@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 import typer
 
 from costplan import __version__
+
+if TYPE_CHECKING:
+    from costplan.catalog.gpu_spec import GpuSpec
 
 EXIT_CODES = ("Exit codes: 0 done, 2 bad usage or input, 4 environment, 5 no plan holds the limits, 70 a bug of ours, "
               "130 interrupted.")
@@ -30,11 +34,22 @@ def _version(show: bool) -> None:
 def root(_: bool = typer.Option(False, "--version", help="Print the version and exit.", callback=_version,
                                 is_eager=True)) -> None:
     """Options of all commands."""
+    from costplan.catalog.gpus import look_further
+
+    look_further(_devices_on_disk)
+
+
+def _devices_on_disk() -> Iterable[GpuSpec]:
+    """Devices of the profiles in the search path: read when a name is not in the catalogue."""
+    from costplan.perf.devices import devices_on_disk
+
+    return devices_on_disk()
 
 
 def _register() -> None:
     from costplan.cli import (
         catalog,
+        doctor,
         emit,
         explain,
         history,
@@ -58,6 +73,7 @@ def _register() -> None:
     app.command("kv", short_help="KV bytes per token, KV blocks, sequences that fit.")(kv.kv)
     app.command("roofline", short_help="Every kernel of one step against its least time.")(roofline.roofline)
     app.command("validate", short_help="The error against published measurements.")(validate.validate)
+    app.command("doctor", short_help="What can be measured here, and what does not fit together.")(doctor.doctor)
     app.command("schema", short_help="JSON Schema of workload.yaml or of JSON output.")(schema.schema)
     app.add_typer(history.app, name="history")
     app.add_typer(workload.app, name="workload")

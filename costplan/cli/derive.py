@@ -59,7 +59,7 @@ def _own(profiles: Sequence[Profile]) -> dict[str, Profile]:
 def _model(p: Plan, spec: ModelSpec, own: Profile | None) -> KernelLatencyModel:
     c = p.config
     return latency_model(spec, find_gpu(c.gpu), c.layout, engine=c.engine, weight_dtype=c.weight_dtype,
-                         kv_dtype=c.kv_dtype, profile=own)
+                         kv_dtype=c.kv_dtype, profile=own, block_size=c.block_size)
 
 
 def _decode(p: Plan, s: PlanSet) -> BatchState:

@@ -45,18 +45,18 @@ def predict(
     """Predict TTFT, TPOT, throughput, memory and $/1M tokens of one configuration under one load."""
     from costplan.cli.output import emit, emit_json, style, warn
     from costplan.cli.predict_inputs import assumed, check_length, cost_of, deployment, load, manifest_of
+    from costplan.perf.devices import open_profile
     from costplan.perf.predict import predict as run
-    from costplan.profile.store import Profile
     from costplan.report.answer import Answer
     from costplan.simulate.operate import operate
 
+    own = open_profile(profile) if profile else None
     dep = deployment(model=model, gpu=gpu, layout=(tp, pp, dp, ep), replicas=replicas, weights=weights, kv=kv,
                      engine=engine, engine_version=engine_version, memory_fraction=memory_fraction,
                      max_model_len=max_model_len, max_num_seqs=max_num_seqs,
                      max_num_batched_tokens=max_num_batched_tokens)
     asked = load(concurrency, rate, isl, osl, spread)
     check_length(dep, asked)
-    own = Profile.load(profile) if profile else None
     found = run(dep, asked, profile=own, operate=operate)
     answer = Answer(dep, asked, found, cost_of(found, dep, osl, price), manifest_of(found, own),
                     assumed(gpu, dep, asked))

@@ -53,10 +53,11 @@ def simulate(
     from costplan.cli.predict_inputs import deployment
     from costplan.cli.simulate_inputs import count_of, limited, run, workload_of
     from costplan.core.errors import InputError
-    from costplan.profile.store import Profile
+    from costplan.perf.devices import open_profile
     from costplan.report.simulate_text import simulate_json, simulate_text
     from costplan.workload.trace_rows import ReadOptions
 
+    own = open_profile(profile) if profile else None
     asked = limited(workload_of(load, isl, osl, concurrency, rate, spread, ReadOptions(fmt, time_unit)), slo)
     named = model or (str(asked.model_path) if asked.model_path else asked.model)
     if named is None:
@@ -66,7 +67,7 @@ def simulate(
                      max_model_len=max_model_len, max_num_seqs=max_num_seqs,
                      max_num_batched_tokens=max_num_batched_tokens)
     found = run(asked, replace(dep, block_size=block_size), count_of(asked, requests, replicas * dp), seed,
-                Profile.load(profile) if profile else None, chunked_prefill, prefix_caching)
+                own, chunked_prefill, prefix_caching)
     warn(found.warnings)
     if json_:
         emit_json(simulate_json(found), output)

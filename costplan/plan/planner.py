@@ -10,6 +10,7 @@ from costplan.catalog.gpus import gpu_key
 from costplan.catalog.price import Price
 from costplan.catalog.prices import prices as shipped_prices
 from costplan.core.errors import InputError
+from costplan.perf.devices import add_device_of
 from costplan.plan.bench import Bench
 from costplan.plan.demand import demand
 from costplan.plan.evaluate import Simulated
@@ -63,11 +64,14 @@ def plan(workload: Workload, *, today: date, seed: int = 0, model: str | None = 
     for a workload that names unknown things.
     """
     opts = options or PlanOptions()
+    for p in profiles:
+        add_device_of(p)
     table = shipped_prices() if prices is None else tuple(prices)
     asked = question(workload, seed, model)
     market = Market(offers(workload.constraints, table), workload.constraints, today, table)
     candidates = space(asked.spec, workload.candidates, workload.constraints, market.prices,
-                       max_tokens=asked.shape.max_tokens, model=model or workload.model or asked.spec.name)
+                       max_tokens=asked.shape.max_tokens, model=model or workload.model or asked.spec.name,
+                       measured=frozenset(p.gpu for p in profiles))
     bench = Bench(asked, {gpu_key(p.gpu) or p.gpu: p for p in profiles})
     evaluator = Simulated(asked, bench, opts.sample_requests)
     need = demand(asked, opts.sample_requests)
@@ -121,7 +125,8 @@ def _deepened(best: Plan, draft: Draft, asked: Question, market: Market, evaluat
     """The recommended plan with its page sizes and shocks."""
     fleet = replace(draft, active=best.replicas - best.spare_replicas, rental=best.money.rental)
     shocks = tuple(Shocks(asked, market, evaluator, fleet).cases()) if opts.robustness else ()
-    return replace(best, pages=page_choices(asked, draft.candidate), robustness=shocks)
+    own = evaluator.bench.profiles.get(best.config.gpu)
+    return replace(best, pages=page_choices(asked, draft.candidate, profile=own), robustness=shocks)
 
 
 def _per_gpu(drafts: Sequence[Draft]) -> list[Draft]:
