@@ -14,8 +14,8 @@ from costplan import __version__
 if TYPE_CHECKING:
     from costplan.catalog.gpu_spec import GpuSpec
 
-EXIT_CODES = ("Exit codes: 0 done, 2 bad usage or input, 4 environment, 5 no plan holds the limits, 70 a bug of ours, "
-              "130 interrupted.")
+EXIT_CODES = ("Exit codes: 0 done, 1 profile diff found worse, 2 bad usage or input, 3 unclear under --strict, "
+              "4 environment, 5 no plan holds the limits, 70 a bug of ours, 130 interrupted.")
 
 app = typer.Typer(
     name="costplan", no_args_is_help=True, add_completion=True, rich_markup_mode=None, pretty_exceptions_enable=False,

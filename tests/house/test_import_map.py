@@ -21,7 +21,8 @@ MAP = {
     "simulate": {"core", "workload", "perf"},
     "plan": {"core", "catalog", "workload", "profile", "perf", "simulate"},
     "validate": {"core", "catalog", "workload", "profile", "perf", "simulate", "plan"},
-    "report": {"core", "catalog", "workload", "profile", "perf", "simulate", "plan", "validate", "campaign", "history"},
+    "report": {"core", "catalog", "workload", "profile", "perf", "simulate", "plan", "validate", "campaign",
+               "history", "kernels"},
     "ci": {"core", "profile", "plan", "report"},
 }
 MAP["api"] = set(MAP) - {"ci", "history", "report", "campaign"}  # costplan/api.py, the library in five lines
