@@ -52,6 +52,7 @@ def _register() -> None:
         doctor,
         emit,
         explain,
+        history,
         kv,
         plan,
         predict,
@@ -74,6 +75,7 @@ def _register() -> None:
     app.command("validate", short_help="The error against published measurements.")(validate.validate)
     app.command("doctor", short_help="What can be measured here, and what does not fit together.")(doctor.doctor)
     app.command("schema", short_help="JSON Schema of workload.yaml or of JSON output.")(schema.schema)
+    app.add_typer(history.app, name="history")
     app.add_typer(workload.app, name="workload")
     app.add_typer(profile.app, name="profile")
     app.add_typer(catalog.app, name="catalog")
