@@ -181,7 +181,7 @@ class Session:
     def _pass(self, cases: Sequence[Case], pass_: int, until_s: float, chooser: Chooser) -> bool:
         """One pass over ``cases``; False where the budget ended it."""
         todo = list(self._pairs(cases, pass_, chooser))
-        self._planned = len(self._done) + len(todo)
+        self._planned = self._tried + len(todo)
         for case, b in todo:
             if self._spent_s >= until_s:
                 return False
@@ -252,6 +252,11 @@ class Session:
             self._add({"case": SENTINEL.as_json(), "backend": b.name, "pass": -1, "sentinel": True, **reply,
                        "spent_s": round(self.clock() - began, 4)})
 
+    @property
+    def _tried(self) -> int:
+        """Measurements begun, of both passes and the sentinel."""
+        return sum(1 for _, _, pass_ in self._done if pass_)
+
     # -- helpers ------------------------------------------------------------------------------------------------
 
     def _seed(self, case: Case, pass_: int) -> int:
@@ -267,7 +272,7 @@ class Session:
         self._spent_s += float(entry.get("spent_s", 0.0))
         if "case" in entry:
             self._done.add(_mark(entry))
-        self.watch(Progress(len(self._done), max(self._planned, len(self._done)), self._spent_s,
+        self.watch(Progress(self._tried, max(self._planned, self._tried), self._spent_s,
                             self.settings.budget_s, f"pass {entry['pass']}" if entry.get("pass", 0) > 0 else "", whole))
 
 
