@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from costplan.ci import words
-from costplan.ci.types import Outcome, Report, Status, WorkloadDiff
+from costplan.ci.types import Outcome, Report, WorkloadDiff
 from costplan.ci.words import COLUMNS, Ink
 from costplan.report.escape import code
 
@@ -24,7 +24,7 @@ def comment(r: Report) -> str:
             text = _comment(r, rows, details)
             if len(text.encode()) <= MOST_BYTES:
                 return text
-    return _joined([MARKER, f"### costplan: {words.headline(r, INK)}", "The rest is in report.html."])
+    return _joined([MARKER, f"### costplan: {words.headline(r, INK)}", "The rest is in report.json."])
 
 
 def summary(r: Report) -> str:
@@ -42,7 +42,7 @@ def _comment(r: Report, rows: int, details: bool) -> str:
     blocks += [_notes(r), _table(COLUMNS, [words.row(r, w, INK) for w in shown], range(1, 6))]
     same = len(r.workloads) - len(r.changed)
     left = len(r.changed) - len(shown)
-    blocks.append(" ".join(x for x in (f"{left} more in report.html." if left else "",
+    blocks.append(" ".join(x for x in (f"{left} more in report.json and report.html." if left else "",
                                        f"{same} more without any change." if same else "") if x))
     blocks += [_why(w) for w in shown]
     if details:
@@ -57,7 +57,7 @@ def _joined(blocks: list[str]) -> str:
 def _notes(r: Report) -> str:
     told = [f"> ⚠️ {INK.name(n.message, 300)}" for n in r.notes[:MOST_NOTES]]
     if len(r.notes) > MOST_NOTES:
-        told.append(f"> ⚠️ {len(r.notes) - MOST_NOTES} more in report.html")
+        told.append(f"> ⚠️ {len(r.notes) - MOST_NOTES} more in report.json")
     return "\n>\n".join(told)
 
 
@@ -90,9 +90,7 @@ def _details(r: Report, shown: tuple[WorkloadDiff, ...]) -> str:
 
 
 def _guardrails(r: Report) -> str:
-    order = list(Status)
-    found = sorted(r.guardrails, key=lambda g: (order.index(g.status) if g.status is not Status.PASS else len(order),
-                                                g.workload, g.metric))
+    found = words.by_weight(r.guardrails)
     rows = [(INK.name(g.workload), words.label(g.metric), *words.limit(g), str(g.level),
              words.STATES[g.status] + (f": {INK.name(g.reason, 300)}" if g.reason else "")) for g in found[:100]]
     more = f"\n\n{len(found) - 100} more in report.json." if len(found) > 100 else ""

@@ -1,84 +1,105 @@
-"""A report as one HTML file: every changed workload, every guardrail. No script, no network."""
+"""The page of `costplan ci`: the verdict, every changed workload with the causes of its change, every guardrail."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 
 from costplan.ci import words
-from costplan.ci.types import Outcome, Report, WorkloadDiff
-from costplan.ci.words import COLUMNS, Ink
-from costplan.report.escape import markup
+from costplan.ci.charts import INK, overview, waterfall
+from costplan.ci.metrics import COST, MONTHLY
+from costplan.ci.types import Outcome, Report, Status, WorkloadDiff
+from costplan.report.columns import Column
+from costplan.report.escape import visible
+from costplan.report.html.page import Block, Page, Tile
+from costplan.report.numbers import change, usd_short
+from costplan.report.plan_details import Section
 
-INK = Ink(lambda text, most=120: f"<code>{markup(text, most)}</code>", lambda text: f"<strong>{text}</strong>")
-_CSP = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
-_STYLE = """
-:root{color-scheme:light dark;--ink:#1f2328;--soft:#59636e;--paper:#fff;--line:#d1d9e0;--tint:#f6f8fa}
-@media (prefers-color-scheme:dark){:root{--ink:#f0f6fc;--soft:#9198a1;--paper:#0d1117;--line:#3d444d;--tint:#151b23}}
-body{margin:0 auto;max-width:72rem;padding:1rem;font:1rem/1.5 system-ui,sans-serif}
-body{color:var(--ink);background:var(--paper)}
-h1{font-size:1.4rem}h2{font-size:1.1rem;margin-top:2rem}
-.wide{overflow-x:auto}table{border-collapse:collapse;font-variant-numeric:tabular-nums}
-th,td{border:1px solid var(--line);padding:.35rem .6rem;text-align:left}
-th,td{vertical-align:top;min-width:4.5rem}th{background:var(--tint)}
-code{font:.9em ui-monospace,monospace;background:var(--tint);padding:.1em .3em;border-radius:4px;overflow-wrap:anywhere}
-.note{border-left:4px solid var(--line);padding-left:.8rem}footer,small{color:var(--soft)}
-@media print{body{max-width:none}.wide{overflow:visible}}
-"""
+MOST_DRAWN = 20
+"""Workloads with a section of their own; the tables hold all."""
+_TONES = {Outcome.FAILED: "bad", Outcome.WARNED: "bad", Outcome.PASSED: "good", Outcome.UNCHANGED: "good"}
 
 
-def page(r: Report) -> str:
-    """The whole page."""
-    title = words.headline(r, Ink(markup, str))
-    blocks = [f"<h1>costplan: {words.headline(r, INK)}</h1>", *(f'<p class="note">{markup(n.message, 1000)}</p>'
-                                                              for n in r.notes)]
-    if r.verdict is not Outcome.UNCHANGED:
-        blocks += [_table("Workloads", COLUMNS, [words.row(r, w, INK) for w in r.changed]),
-                   *(_why(w) for w in r.changed), _guardrails(r), _plans(r), _profiles(r)]
+def page(r: Report) -> Page:
+    """The whole page; `report.html.page.rendered` makes a file of it."""
     base, head = (words.commit(s.rev, INK) for s in (r.base, r.head))
     dirty = " with uncommitted changes" if r.head.dirty else ""
-    blocks.append(f"<footer>base {base}, head {head}{dirty}, costplan {markup(r.tool.version)} for both, "
-                  f"seed {r.seed}, {len(r.workloads)} workloads, "
-                  f"{len(r.workloads) - len(r.changed)} without any change</footer>")
-    body = "\n".join(b for b in blocks if b)
-    return (f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-            f'<meta http-equiv="Content-Security-Policy" content="{_CSP}">\n'
-            f'<meta name="viewport" content="width=device-width, initial-scale=1">\n<title>costplan: {title}</title>\n'
-            f"<style>{_STYLE}</style>\n</head>\n<body>\n<main>\n{body}\n</main>\n</body>\n</html>\n")
+    kind = f"costplan ci: {base} to {head}{dirty}"
+    foot = (f"costplan {visible(r.tool.version)} for both sides, seed {r.seed}, {len(r.workloads)} workloads, "
+            f"{len(r.workloads) - len(r.changed)} without any change. Planned, never measured: the same inputs give "
+            "the same page.",)
+    if r.verdict is Outcome.UNCHANGED:
+        return Page(kind, words.headline(r, INK), (), Section(""), (), foot)
+    return Page(kind, words.headline(r, INK), tuple(_tiles(r)), _workloads(r), tuple(_blocks(r)), foot)
 
 
-def _table(title: str, titles: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
-    if not rows:
-        return ""
-    head = "".join(f'<th scope="col">{t}</th>' for t in titles)
-    body = "\n".join("<tr>" + "".join(f"<td>{c}</td>" for c in row) + "</tr>" for row in rows)
-    return (f'<h2>{title}</h2>\n<div class="wide" tabindex="0" role="region" aria-label="{title}"><table>'
-            f"<thead><tr>{head}</tr></thead>\n<tbody>{body}</tbody></table></div>")
+def _tiles(r: Report) -> Iterator[Tile]:
+    yield Tile("verdict", r.verdict.replace("_", " "), f"{len(r.changed)} of {len(r.workloads)} workloads changed",
+               _TONES.get(r.verdict, ""))
+    moved = [(m.change_frac, w) for w in r.changed if (m := w.metrics.get(COST)) and m.change_frac is not None]
+    if moved:
+        frac, w = max(moved, key=lambda x: abs(x[0]))
+        tone = "" if abs(frac) < r.min_change else "bad" if frac > 0 else "good"
+        yield Tile("1M output tokens", change(frac), f"in {visible(w.name, 40)}, the largest change", tone)
+    bills = [m for w in r.changed if (m := w.metrics.get(MONTHLY)) and m.base is not None and m.head is not None]
+    if bills:
+        old, new = sum(m.base or 0.0 for m in bills), sum(m.head or 0.0 for m in bills)
+        yield Tile("one month", usd_short(new), f"before: {usd_short(old)}, of {len(bills)} changed workloads",
+                   "bad" if new > old else "good" if new < old else "")
+    if r.guardrails:
+        broken = sum(g.status is Status.FAIL for g in r.guardrails)
+        yield Tile("guardrails", f"{broken} broken" if broken else "none broken",
+                   f"of {len(r.guardrails)} looked at", "bad" if broken else "good")
 
 
-def _why(w: WorkloadDiff) -> str:
-    if not (w.causes or w.fix or w.reason):
-        return ""
-    items = [f"<li>{line}</li>" for line in words.why(w, INK)]
-    why = f"<p>Why ({words.label(w.cause_metric or '')}):</p><ul>{''.join(items)}</ul>" if items else ""
-    reason = f"<p>{markup(w.reason, 1000)}</p>" if w.reason else ""
-    fixed = f"<p><strong>Cheapest fix found:</strong> {words.fix(w.fix, INK)}</p>" if w.fix else ""
-    return f"<h2>{INK.name(w.name)}</h2>{reason}{why}{fixed}"
+def _workloads(r: Report) -> Section:
+    return Section("workloads", [Column(t) for t in words.COLUMNS], [words.row(r, w, INK) for w in r.changed])
 
 
-def _guardrails(r: Report) -> str:
-    rows = [(INK.name(g.workload), words.label(g.metric), *words.limit(g), str(g.level), words.STATES[g.status],
-             markup(g.reason, 500) if g.reason else "") for g in r.guardrails]
-    return _table("Guardrails", ("workload", "guardrail", "expected", "found", "level", "status", "reason"), rows)
+def _blocks(r: Report) -> Iterator[Block]:
+    if r.notes:
+        yield Block("notes", Section("before you believe the numbers", facts=[
+            ("!", visible(n.message, 1000)) for n in r.notes]))
+    if (chart := overview(r)) is not None:
+        yield Block("overview", Section("all changes"), (chart,))
+    drawn = [w for w in r.changed if w.causes or w.fix or w.reason][:MOST_DRAWN]
+    for i, w in enumerate(drawn):
+        chart = waterfall(w, f"why{i}")
+        yield Block(f"workload{i}", _why(w), () if chart is None else (chart,))
+    for key, section in (("guardrails", _guardrails(r)), ("plans", _plans(r)), ("profiles", _profiles(r))):
+        if section.rows:
+            yield Block(key, section)
 
 
-def _plans(r: Report) -> str:
-    rows = [(INK.name(w.name), side, markup(p.name, 120), markup(p.rental, 120), "yes" if p.stale else "no",
+def _why(w: WorkloadDiff) -> Section:
+    facts = [("reason", visible(w.reason, 1000))] if w.reason else []
+    why = words.why(w, INK)
+    facts += [(f"moved {words.label(w.cause_metric or '')}" if i == 0 else "", line) for i, line in enumerate(why)]
+    if w.fix is not None:
+        facts.append(("cheapest fix found", words.fix(w.fix, INK)))
+    return Section(f"why: {visible(w.name)}" if why else visible(w.name), facts=facts)
+
+
+def _guardrails(r: Report) -> Section:
+    columns = [Column("workload"), Column("guardrail"), Column("expected", right=True), Column("found", right=True),
+               Column("level"), Column("status"), Column("reason")]
+    rows = [(visible(g.workload), words.label(g.metric), *words.limit(g), str(g.level), words.STATES[g.status],
+             visible(g.reason, 500) if g.reason else "") for g in words.by_weight(r.guardrails)]
+    return Section("guardrails", columns, rows)
+
+
+def _plans(r: Report) -> Section:
+    columns = [Column("workload"), Column("side"), Column("plan"), Column("rented"), Column("price"),
+               Column("evidence")]
+    rows = [(visible(w.name), side, visible(p.name, 120), visible(p.rental, 120), "stale" if p.stale else "fresh",
              words.shares(p.evidence_shares)) for w in r.changed
             for side, p in (("base", w.base_plan), ("head", w.head_plan)) if p is not None]
-    return _table("Plans and evidence", ("workload", "side", "plan", "rented", "stale price", "evidence"), rows)
+    return Section("plans and evidence", columns, rows, note="the recommended plan on each side, and how much of its "
+                                                             "kernel time was measured")
 
 
-def _profiles(r: Report) -> str:
-    rows = [(INK.name(p.name), words.VERDICTS[p.verdict], markup(p.reason, 500),
-             f"x {p.ratio:.3f}" if p.ratio else "–", str(p.cases)) for p in r.profiles]
-    return _table("Profiles", ("profile", "verdict", "reason", "time", "cases"), rows)
+def _profiles(r: Report) -> Section:
+    columns = [Column("profile"), Column("verdict"), Column("reason"), Column("time", right=True),
+               Column("cases", right=True)]
+    rows = [(visible(p.name), words.VERDICTS[p.verdict], visible(p.reason, 500),
+             f"x {p.ratio:.3f}" if p.ratio else "–", f"{p.cases:,}") for p in r.profiles]
+    return Section("replaced profiles", columns, rows, note="judged by runs: see costplan profile diff")

@@ -5,7 +5,7 @@ Names of strangers pass through the `Ink` of the place where they will stand; ev
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from costplan.ci.causes import UNSET
@@ -143,16 +143,21 @@ def label(metric: str) -> str:
         return UNKNOWN
 
 
+def unit(metric: str) -> str:
+    """The unit of a metric; empty where this costplan does not know it."""
+    return "" if label(metric) == UNKNOWN or metric == FEASIBLE else kind(metric).unit
+
+
 def amount(metric: str, x: float) -> str:
     """A number of a metric with its unit."""
-    unit = "" if label(metric) == UNKNOWN or metric == FEASIBLE else kind(metric).unit
-    if unit.startswith("usd"):
+    of = unit(metric)
+    if of.startswith("usd"):
         return usd_short(x)
-    if unit == "s":
+    if of == "s":
         return seconds(x)
-    if unit == "frac":
+    if of == "frac":
         return percent(x)
-    return f"{significant(x)} {unit}".strip()
+    return f"{significant(x)} {of}".strip()
 
 
 def cell(metric: str, m: MetricDiff | None, ink: Ink, min_change: float, broken: bool) -> str:
@@ -248,6 +253,12 @@ def limit(g: GuardrailResult) -> tuple[str, str]:
     if g.found is None:
         return wanted, "–"
     return wanted, change(sign * g.found) if relative else amount(g.metric, g.found)
+
+
+def by_weight(found: Iterable[GuardrailResult]) -> list[GuardrailResult]:
+    """What failed first, what holds last."""
+    order = (Status.FAIL, Status.WARN, Status.NOT_JUDGED, Status.ACCEPTED, Status.PASS)
+    return sorted(found, key=lambda g: (order.index(g.status), g.workload, g.metric))
 
 
 def shares(found: Mapping[str, float]) -> str:

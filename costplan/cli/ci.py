@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from costplan.ci.types import Note, Report
 
 BROKEN, NOT_JUDGED = 1, 3
-FILES = ("report.json", "comment.md", "report.html", "plan.base.json", "plan.head.json")
 
 app = typer.Typer(invoke_without_command=True, rich_markup_mode=None,
                   help="Judge what a change does to the bill; render and post the result.",
@@ -116,19 +115,36 @@ def _plans(state: State | None, plans: Plans) -> dict[str, str]:
 def _write(report: Report, out_dir: Path, plans: dict[str, dict[str, str]]) -> None:
     """Every file whole; then the job summary, which other steps write too."""
     from costplan.ci.comment import comment, summary
-    from costplan.ci.page import page
     from costplan.ci.report_file import report_json
     from costplan.cli.ci_sides import plans_text
     from costplan.core.atomic import write_text
 
-    texts = {"report.json": report_json(report), "comment.md": comment(report), "report.html": page(report),
+    texts = {"report.json": report_json(report), "comment.md": comment(report), "report.html": _html(report),
              **{name: plans_text(found) for name, found in plans.items()}}
-    for name in FILES:
-        write_text(out_dir / name, texts[name])
+    for name, text in texts.items():
+        if text is None:
+            (out_dir / name).unlink(missing_ok=True)
+        else:
+            write_text(out_dir / name, text)
     place = os.environ.get("GITHUB_STEP_SUMMARY")
     if place:
         with Path(place).open("a", encoding="utf-8") as f:
             f.write(summary(report) + "\n")
+
+
+def _html(report: Report) -> str | None:
+    """The page; None, and a word about it, without the extra that draws it: the verdict needs no plots."""
+    from costplan.ci.page import page
+    from costplan.ci.types import Outcome
+    from costplan.cli.output import say
+    from costplan.cli.page import missing
+    from costplan.report.html.page import rendered
+
+    if (package := missing()) is None:
+        return rendered(page(report))
+    if report.verdict is not Outcome.UNCHANGED:
+        say(f"no report.html: {package} is not installed; pip install 'costplan[html]'")
+    return None
 
 
 def _tell(report: Report, form: str) -> None:
@@ -175,11 +191,13 @@ def render(
     from costplan.ci.text import report_text
     from costplan.cli.output import emit, style
     from costplan.core.errors import InputError
+    from costplan.report.html.page import rendered
 
     if markdown and html:
         raise InputError("choose one of --markdown and --html")
     found = _read(report)
-    emit(comment(found) if markdown else page(found) if html else report_text(found, style(output)), output)
+    text = comment(found) if markdown else rendered(page(found)) if html else report_text(found, style(output))
+    emit(text, output)
 
 
 @app.command("comment")
