@@ -102,8 +102,9 @@ def _plans(shown: tuple[WorkloadDiff, ...]) -> str:
     for w in shown:
         for side, p in (("base", w.base_plan), ("head", w.head_plan)):
             if p is not None:
+                kernels = f"; {INK.name(p.basis)}" if p.basis else ""
                 lines.append(f"- {INK.name(w.name)} {side}: {INK.name(p.name, 120)} on {INK.name(p.rental, 120)}"
-                             f"{' ⚠️ stale price' if p.stale else ''}; {words.shares(p.evidence_shares)}")
+                             f"{' ⚠️ stale price' if p.stale else ''}{kernels}: {words.shares(p.evidence_shares)}")
     return "\n".join(lines)
 
 

@@ -211,4 +211,4 @@ class Comparison:
 
 def _side(p: Plan) -> PlanSide:
     return PlanSide(p.name, p.money.rental.label, p.money.rental.stale,
-                    {str(k): v for k, v in p.evidence_shares.items()})
+                    {str(k): v for k, v in p.evidence_shares.items()}, p.basis)

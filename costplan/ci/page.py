@@ -89,9 +89,9 @@ def _guardrails(r: Report) -> Section:
 
 def _plans(r: Report) -> Section:
     columns = [Column("workload"), Column("side"), Column("plan"), Column("rented"), Column("price"),
-               Column("evidence")]
+               Column("kernels"), Column("evidence")]
     rows = [(visible(w.name), side, visible(p.name, 120), visible(p.rental, 120), "stale" if p.stale else "fresh",
-             words.shares(p.evidence_shares)) for w in r.changed
+             visible(p.basis) if p.basis else "", words.shares(p.evidence_shares)) for w in r.changed
             for side, p in (("base", w.base_plan), ("head", w.head_plan)) if p is not None]
     return Section("plans and evidence", columns, rows, note="the recommended plan on each side, and how much of its "
                                                              "kernel time was measured")

@@ -119,12 +119,14 @@ class Fix:
 
 @dataclass(frozen=True, slots=True)
 class PlanSide:
-    """The recommended plan of one side in words: its name, what is rented, whether the price is stale."""
+    """The recommended plan of one side in words: its name, what is rented, whether the price is stale, whose kernels
+    it rests on."""
 
     name: str
     rental: str
     stale: bool
     evidence_shares: Mapping[str, float]
+    basis: str = ""
 
 
 @dataclass(frozen=True, slots=True)

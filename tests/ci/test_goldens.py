@@ -55,7 +55,8 @@ def made() -> Report:
 
 def made_report() -> Report:
     """One workload worse, one better, one not judged, one the same."""
-    plan = PlanSide("h200_sxm-tp2-fp8-kvfp8-vllm-b16-s256-t8192", "lambda 8x H200, 2026-08-19", False, SHARES)
+    plan = PlanSide("h200_sxm-tp2-fp8-kvfp8-vllm-b16-s256-t8192", "lambda 8x H200, 2026-08-19", False, SHARES,
+                    "h200_sxm-vllm kernels")
     chat = WorkloadDiff(
         "chat-eu", Verdict.WORSE, metrics=numbers(1.124, 0.9), cause_metric="cost_usd_per_mtok_out",
         causes=(Cause(InputKind.ENGINE, "block_size", "16", "256", 0.098),

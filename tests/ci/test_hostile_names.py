@@ -125,7 +125,7 @@ def report(name: str, verdict: Outcome = Outcome.FAILED) -> Report:
     metric = MetricDiff("usd/Mtok", 1.0, 1.1, 0.1, (0.9, None), name)
     metrics = {"cost_usd_per_mtok_out": metric, name: metric, f"ttft_p{name}_s": metric,
                "ttft_p99_s": MetricDiff("s", 0.5, 0.6, 0.2, None, name, 0.8)}
-    side = PlanSide(name, name, True, {"measured": 0.5, name: 0.5})
+    side = PlanSide(name, name, True, {"measured": 0.5, name: 0.5}, name)
     causes = (Cause(InputKind.ENGINE, name, name, name, 0.1), Cause(InputKind.PRICES, name, name, name, None, name),
               Cause(InputKind.WORKLOAD, name, name, name, 0.0), Cause(InputKind.TOGETHER, "", "", "", 0.01))
     fix = Fix(InputKind.ENGINE, name, name, 1.0, 0.0, True)
