@@ -15,7 +15,7 @@ from costplan.cli.app import main
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "ci.md").read_text(encoding="utf-8")
 SNIPPETS = {found[1].split("/")[-1]: yaml.safe_load(found[0])
-            for found in re.findall(r"```yaml\n((?:# (\S+).*\n).*?)```", PAGE, re.S)}
+            for found in re.findall(r"```yaml\n((?:# (\S+)[^\n]*\n).*?)```", PAGE, re.S)}
 GITLAB = ".gitlab-ci.yml:"
 GITHUB = ("costplan.yml", "costplan-comment.yml")
 
