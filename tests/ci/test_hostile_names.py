@@ -68,18 +68,19 @@ def flat(tokens: list[Token]) -> Iterator[Token]:
 
 
 def test_20000_hostile_names_in_cells_and_headings_of_markdown() -> None:
-    """Fifty at a time: as many rows, two cells each, `<code>` the only tag, no link, image, emphasis or block more."""
+    """Fifty at a time, every second in a heading too: as many rows, two cells each, `<code>` the only tag, no link,
+    image, emphasis or block more."""
     names = list(hostile())
     for i in range(0, COUNT, 50):
         part = names[i:i + 50]
         table = "\n".join(["| a | b |", "|---|---|", *(f"| {code(n)} | **1** |" for n in part)])
-        heads = "\n\n".join(f"### x {code(n)} y" for n in part)
+        heads = "\n\n".join(f"### x {code(n)} y" for n in part[::2])
         tokens = list(flat(GFM.parse(f"{table}\n\n{heads}\n")))
         kinds = [t.type for t in tokens]
-        assert kinds.count("tr_open") == 51 and kinds.count("td_open") == 100 and kinds.count("heading_open") == 50
+        assert kinds.count("tr_open") == 51 and kinds.count("td_open") == 100 and kinds.count("heading_open") == 25
         assert kinds.count("strong_open") == 50 and kinds.count("table_open") == 1
         assert {t.content for t in tokens if t.type == "html_inline"} == {"<code>", "</code>"}
-        assert kinds.count("html_inline") == 200
+        assert kinds.count("html_inline") == 150
         assert not set(kinds) & {"link_open", "image", "em_open", "s_open", "html_block", "code_inline", "fence",
                                  "code_block", "hr", "bullet_list_open", "ordered_list_open", "blockquote_open"}
 

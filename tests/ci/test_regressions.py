@@ -80,7 +80,7 @@ def own_profile(folder: Path, factor: float, seed: int = 0, driver: str = "580.1
     for family in ("gemm", "attn_decode", "attn_prefill", "elementwise"):
         t = shipped.table(family)
         assert t is not None
-        t = t.take(np.arange(0, len(t), max(1, len(t) // 2000)))
+        t = t.take(np.arange(0, len(t), max(1, len(t) // 1000)))
         columns = {**t.columns, "latency_s": t.columns["latency_s"] * factor}
         tables.append(Table(family, columns, t.codes, t.vocab))
         if family == "gemm":
@@ -138,12 +138,11 @@ def test_the_same_machine_measured_again_changes_nothing(repo: Repo, run: Run) -
 def test_a_profile_that_cannot_be_judged_never_fails(repo: Repo, run: Run, how: dict[str, object], outcome: str,
                                                      verdict: str, said: str) -> None:
     profiled(repo, 1.3, **how)
-    found = run(repo, "--base", "main")
-    assert (found.code, found.report["verdict"]) == (0, outcome)
+    found = run(repo, "--base", "main", "--strict")
+    assert (found.code, found.report["verdict"]) == (3 if verdict == "not_judged" else 0, outcome)
     assert found.report["profiles"][0]["verdict"] == verdict
     assert found.report["profiles"][0]["reason"] == said
     assert found.report["workloads"][0]["metrics"]["cost_usd_per_mtok_out_saturated"]["change_frac"] > 0.05
-    assert run(repo, "--base", "main", "--strict").code == (3 if verdict == "not_judged" else 0)
     repo.commit({"prices.csv": PRICES.format(usd=3)})
     assert run(repo, "--base", "main").code == 1
 
