@@ -64,9 +64,20 @@ def _difference(a: Any, b: Any) -> tuple[str, Any, Any]:
     found = list(_leaves(a, b, ()))
     if not found:
         return "", a, b
-    path, old, new = min(found, key=lambda x: ([_TELLING.index(p) if p in _TELLING else len(_TELLING) for p in x[0]],
+    path, old, new = min(found, key=lambda x: (x[1] is None or x[2] is None,
+                                               [_TELLING.index(p) if p in _TELLING else len(_TELLING) for p in x[0]],
                                                x[0]))
+    if (old is None or new is None) and path and path[-1] in _TELLING:  # said in another way: mean 900 -> fixed 980
+        return ".".join(path[:-1]), _in_short(a, path[:-1]), _in_short(b, path[:-1])
     return ".".join(path), old, new
+
+
+def _in_short(value: Any, path: tuple[str, ...]) -> Any:
+    """What lies at ``path``, by the one key that tells most of it."""
+    for step in path:
+        value = value[step]
+    key = next((k for k in _TELLING if isinstance(value, dict) and k in value), None)
+    return value if key is None else {key: value[key]}
 
 
 def _leaves(a: Any, b: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any, Any]]:

@@ -90,7 +90,7 @@ def _details(r: Report, shown: tuple[WorkloadDiff, ...]) -> str:
 
 
 def _guardrails(r: Report) -> str:
-    found = words.by_weight(r.guardrails)
+    found = [g for g in words.by_weight(r.guardrails) if not words.nothing_before(r, g)]
     rows = [(INK.name(g.workload), words.label(g.metric), *words.limit(g), str(g.level),
              words.STATES[g.status] + (f": {INK.name(g.reason, 300)}" if g.reason else "")) for g in found[:100]]
     more = f"\n\n{len(found) - 100} more in report.json." if len(found) > 100 else ""

@@ -37,9 +37,9 @@ def _tiles(r: Report) -> Iterator[Tile]:
                _TONES.get(r.verdict, ""))
     moved = [(m.change_frac, w) for w in r.changed if (m := w.metrics.get(COST)) and m.change_frac is not None]
     if moved:
-        frac, w = max(moved, key=lambda x: abs(x[0]))
+        frac, w = moved[0]
         tone = "" if abs(frac) < r.min_change else "bad" if frac > 0 else "good"
-        yield Tile("1M output tokens", change(frac), f"in {visible(w.name, 40)}, the largest change", tone)
+        yield Tile("1M output tokens", change(frac), f"in {visible(w.name, 40)}", tone)
     bills = [m for w in r.changed if (m := w.metrics.get(MONTHLY)) and m.base is not None and m.head is not None]
     if bills:
         old, new = sum(m.base or 0.0 for m in bills), sum(m.head or 0.0 for m in bills)

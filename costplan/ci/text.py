@@ -31,7 +31,7 @@ def report_text(r: Report, style: Style) -> str:
     left, same = len(r.changed) - MOST_ROWS, len(r.workloads) - len(r.changed)
     lines += [f"\n{left} more in report.json"] if left > 0 else []
     lines += ["", f"{same} more without any change"] if same else []
-    told = [g for g in r.guardrails if g.status is not Status.PASS]
+    told = [g for g in words.by_weight(r.guardrails) if g.status is not Status.PASS and not words.nothing_before(r, g)]
     lines += ["", *(_guardrail(g, ink) for g in told[:MOST_ROWS])] if told else []
     lines += [f"profile {word(p.name)}: {words.VERDICTS[p.verdict]}, {word(p.reason, 300)}" for p in r.profiles]
     base, head = (words.commit(s.rev, ink) for s in (r.base, r.head))

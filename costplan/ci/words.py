@@ -261,6 +261,11 @@ def by_weight(found: Iterable[GuardrailResult]) -> list[GuardrailResult]:
     return sorted(found, key=lambda g: (order.index(g.status), g.workload, g.metric))
 
 
+def nothing_before(r: Report, g: GuardrailResult) -> bool:
+    """Whether a guardrail is open only because its workload is new: the table says that once."""
+    return g.status is Status.NOT_JUDGED and any(w.name == g.workload and w.verdict is Verdict.NEW for w in r.workloads)
+
+
 def shares(found: Mapping[str, float]) -> str:
     """Evidence by weight: how much of the plan's kernel time was measured, and how much was not."""
     known = [(k, found[k]) for k in ("measured", "interpolated", "extrapolated", "analytic") if k in found]

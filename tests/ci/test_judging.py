@@ -178,3 +178,11 @@ def test_a_new_workload_without_any_plan_is_not_judged(repo: Repo, run: Run) -> 
     found = run(repo, "--base", "main")
     assert (found.code, found.report["verdict"]) == (0, "not_judged")
     assert "no plan holds the limits" in found.comment.splitlines()[2]
+
+
+def test_a_length_said_in_another_way_shows_both(repo: Repo, run: Run, quick: list[str]) -> None:
+    text = workload(rate=2.2).replace("isl: {fixed: 500}", "isl: {mean: 900, quantiles: {p1: 10, p50: 800, p99: 2000}}")
+    repo.commit({"chat.yaml": text})
+    causes = {c["field"]: (c["base"], c["head"]) for c in run(repo, "--base", "main").report["workloads"][0]["causes"]}
+    assert causes["lengths.isl"] == ("fixed: 500", "mean: 900")
+    assert causes["load.rate.requests_per_s"] == ("2", "2.2")
