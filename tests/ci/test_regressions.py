@@ -5,6 +5,10 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import os
+import resource
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,8 +22,9 @@ from costplan.profile.manifest import Manifest
 from costplan.profile.store import Profile, write_profile
 from costplan.profile.table import Table
 
-from .conftest import PRICES, Repo, Run, config, workload
+from .conftest import CI_NAMES, PRICES, Repo, Run, config, workload
 
+ROOT = Path(__file__).resolve().parents[2]
 # many short answers in a small KV cache: large pages waste most of it
 SHORT = """\
 name: chat
@@ -41,6 +46,23 @@ def test_no_change_is_silent_and_plans_nothing(repo: Repo, run: Run, quick: list
     assert found.summary == f"✅ no cost change (1 workload, base <code>{base[:7]}</code>)\n\n"
     assert found.report["verdict"] == "unchanged" and found.report["post"] is False
     assert found.out == f"✅ no cost change (1 workload, base {base[:7]})\n"
+
+
+def test_no_change_costs_little_and_imports_no_engine(repo: Repo) -> None:
+    """Processor time of a new process: unlike a clock on the wall, other work on the machine hardly moves it."""
+    heavy = ("torch", "pandas", "pyarrow", "numba", "vl_convert", "costplan.simulate", "costplan.plan.planner",
+             "costplan.plan.search", "costplan.perf.assemble")
+    code = ("import sys; from costplan.cli.app import main; "
+            f"code = main(['ci', '--base', 'main']); found = set({heavy!r}) & set(sys.modules); "
+            "sys.exit(code or ('imported ' + repr(found) if found else 0))")
+    repo.commit({"README.md": "words only"})
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    env = {k: v for k, v in os.environ.items() if k not in CI_NAMES} | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", code], cwd=repo.folder, env=env, capture_output=True, text=True,
+                          check=False)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert (done.returncode, done.stderr) == (0, "") and done.stdout.startswith("✅ no cost change")
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 2.0
 
 
 @pytest.mark.parametrize(("files", "kind", "field"), [
