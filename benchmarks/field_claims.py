@@ -32,6 +32,8 @@ HEADS: dict[str, int | str] = {"num_heads": 32, "num_kv_heads": 8, "head_dim": 1
 PAGES = (1, 16, 32, 64, 128, 256)
 SPLITS = (1, 2, 4, 8, 16)
 CASE_S = 60.0
+COMPILED = ("torch-cpu-flex",)
+"""Compiled for every case, up to a minute each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +55,7 @@ class Measured:
         self.limits = limits
         self.rows: list[Row] = []
         self.skipped: dict[str, str] = {}
-        self.usable = [b for b in backends(device) if self._runs(b)]
+        self.usable = [b for b in backends(device) if b.name not in COMPILED and self._runs(b)]
 
     def _runs(self, b: Backend) -> bool:
         told = self.pool.ask(b.domain, {"op": "probe", "backend": b.name}, CASE_S).get("availability")
