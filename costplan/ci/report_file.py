@@ -15,8 +15,9 @@ from costplan.report.plan_json import values
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
-LARGEST_BYTES = 4 << 20
+LARGEST_BYTES = 16 << 20  # a thousand workloads take half of it
 MOST_ITEMS = 20_000
+MOST_VALUES = 1_000_000
 LONGEST_TEXT = 2000
 DEEPEST = 12
 _MONEY = {"anyOf": [{"type": "string", "pattern": r"^-?[0-9]+(\.[0-9]+)?$"}, {"type": "number"}, {"type": "null"}]}
@@ -66,7 +67,7 @@ def parse_report(data: bytes, source: str) -> Report:
 def _limited(x: Any, depth: int, count: list[int]) -> None:
     """Raise ValueError for texts, lists and depths that no report of ours has."""
     count[0] += 1
-    if depth > DEEPEST or count[0] > MOST_ITEMS * 10:
+    if depth > DEEPEST or count[0] > MOST_VALUES:
         raise ValueError("too large or too deep")
     if isinstance(x, str) and len(x) > LONGEST_TEXT:
         raise ValueError(f"a text is longer than {LONGEST_TEXT} characters")

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from costplan.cli.app import main
+
 from .conftest import PRICES, Repo, Run, config, new_repo, workload
 
 
@@ -34,6 +36,25 @@ def test_a_merge_commit_of_a_pull_request_counts_only_its_own_change(repo: Repo,
     assert [c["field"] for c in found.report["workloads"][0]["causes"]] == ["block_size"]
     cost = found.report["workloads"][0]["metrics"]["cost_usd_per_mtok_out"]
     assert cost["change_frac"] == pytest.approx(1.064 / 1.016 - 1)
+
+
+def test_a_merge_request_of_gitlab_counts_from_its_diff_base(repo: Repo, run: Run, quick: list[str], tmp_path: Path,
+                                                             monkeypatch: pytest.MonkeyPatch) -> None:
+    """As GitLab checks it out: the branch itself, detached, with the commit where it parted in the environment."""
+    parted = repo.git("rev-parse", "main")
+    repo.commit({"chat.yaml": workload(rate=3)})
+    repo.git("checkout", "-q", "main")
+    repo.commit({"prices.csv": PRICES.format(usd=9)})
+    repo.git("clone", "-q", "--no-checkout", f"file://{repo.folder}", str(tmp_path / "job"))
+    job = Repo(tmp_path / "job")
+    job.git("checkout", "-q", "--detach", "origin/feature")
+    monkeypatch.setenv("CI_MERGE_REQUEST_DIFF_BASE_SHA", parted)
+    found = run(job)
+    assert (found.code, found.report["base"]["rev"]) == (1, parted)
+    assert [c["field"] for c in found.report["workloads"][0]["causes"]] == ["load.rate.requests_per_s"]
+    monkeypatch.delenv("CI_MERGE_REQUEST_DIFF_BASE_SHA")
+    monkeypatch.setenv("CI_MERGE_REQUEST_TARGET_BRANCH_NAME", "main")
+    assert run(job).report["base"]["rev"] == parted
 
 
 def test_first_run_shows_the_plan_as_new(tmp_path: Path, run: Run, quick: list[str]) -> None:
@@ -134,8 +155,6 @@ def test_base_that_cannot_be_read_does_not_block_its_repair(repo: Repo, run: Run
 
 def test_fork_needs_no_token_and_posting_without_one_says_why(repo: Repo, run: Run, quick: list[str],
                                                               capsys: pytest.CaptureFixture[str]) -> None:
-    from costplan.cli.app import main
-
     repo.commit({"chat.yaml": workload(rate=3)})
     found = run(repo, "--base", "main")
     assert found.code == 1
@@ -160,6 +179,9 @@ def test_two_hundred_workloads_stay_one_short_comment(tmp_path: Path, run: Run, 
     rows = [line for line in found.comment.splitlines() if line.startswith("| <code>w")]
     assert len([r for r in rows if "❌ worse" in r and "req/s" in r]) == 20
     assert "180 more in report.json and report.html." in found.comment
+    again = tmp_path / "again.md"
+    assert main(["ci", "render", str(found.folder / "report.json"), "--markdown", "-o", str(again)]) == 0
+    assert again.read_text(encoding="utf-8") == found.comment
     assert found.comment.rstrip().endswith("</sub>")
 
 
