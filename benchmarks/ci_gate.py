@@ -16,6 +16,7 @@ import io
 import json
 import os
 import resource
+import shutil
 import statistics
 import subprocess
 import sys
@@ -131,6 +132,7 @@ def profiles(trials: int, runs: int) -> None:
                 folder = Path(place)
                 measured(folder / "ours", 1.0, 1000 + trial, runs)
                 repository(folder, 1, "ours")
+                shutil.rmtree(folder / "ours")
                 measured(folder / "ours", factor, 5000 + trial, runs)
                 asked = ["ci", "--base", "main", "--out-dir", f"{place}/out", "--config", f"{place}/costplan.yaml"]
                 with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from costplan.ci import words
+from costplan.ci import terms, words
 from costplan.ci.metrics import COST
 from costplan.ci.types import Cause, InputKind, Report, WorkloadDiff
 from costplan.ci.words import Ink
@@ -40,7 +40,7 @@ def overview(r: Report) -> Chart | None:
     rows: list[Spec] = [{"name": f"{visible(w.name, 40)}: {change(frac)}", "at": frac * 100, "zero": 0.0,
                          "kind": "up" if frac > 0 else "down"} for w, frac in found[:MOST_BARS]]
     y = lines("name", [row["name"] for row in rows])
-    x = number("at", f"change of {words.label(COST)}, %", axis={"grid": False}, nice=True)
+    x = number("at", f"change of {terms.label(COST)}, %", axis={"grid": False}, nice=True)
     spec = whole(
         names_above(y, "name"),
         layer("tick", {"y": y, "x": {**x, "field": "zero"}}, color=TEXT.light, thickness=1.5, height=20, yOffset=BELOW),
@@ -59,13 +59,13 @@ def waterfall(w: WorkloadDiff, key: str) -> Chart | None:
     if m is None or m.base is None or m.head is None or not m.base or not told:
         return None
     metric = w.cause_metric or ""
-    title = words.label(metric)
+    title = terms.label(metric)
     steps = _steps(metric, m.base, told)
     says = "One input moved it." if len(told) == 1 else (
         "One changed input after the other, each as far as it moves the base alone; what remains happens together.")
     rows = [_end("before", metric, m.base), *steps, _end("after", metric, m.head)]
     return Chart(key, f"What moved it: {title}",
-                 f"{says} From {words.amount(metric, m.base)} to {words.amount(metric, m.head)}.",
+                 f"{says} From {terms.amount(metric, m.base)} to {terms.amount(metric, m.head)}.",
                  _falls(rows, steps, f"{title}{_unit(metric)}"),
                  [Column("step"), Column("change", right=True)], [[row["step"], row["size"]] for row in rows])
 
@@ -85,7 +85,7 @@ def _steps(metric: str, base: float, told: Sequence[Cause]) -> list[Spec]:
 
 
 def _end(what: str, metric: str, value: float) -> Spec:
-    said = words.amount(metric, value)
+    said = terms.amount(metric, value)
     return {"step": what, "size": said, "name": f"{what}: {said}", "to": _scaled(metric, value)}
 
 
@@ -106,9 +106,9 @@ def _falls(rows: list[Spec], steps: list[Spec], title: str) -> Spec:
 
 def _scaled(metric: str, value: float) -> float:
     """As the axis counts: milliseconds, percent, else the metric's own unit."""
-    return value * {"s": 1e3, "frac": 100.0}.get(words.unit(metric), 1.0)
+    return value * {"s": 1e3, "frac": 100.0}.get(terms.unit(metric), 1.0)
 
 
 def _unit(metric: str) -> str:
     return {"s": ", ms", "frac": ", %", "usd": ", $", "usd/Mtok": ", $", "req/s": ", requests/s"}.get(
-        words.unit(metric), "")
+        terms.unit(metric), "")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from costplan.ci import words
+from costplan.ci import terms, words
 from costplan.ci.types import Outcome, Report, WorkloadDiff
 from costplan.ci.words import COLUMNS, Ink
 from costplan.report.escape import code
@@ -65,7 +65,7 @@ def _why(w: WorkloadDiff) -> str:
     """Causes and the way back of one workload."""
     lines = []
     if w.causes:
-        metric = words.label(w.cause_metric or "")
+        metric = terms.label(w.cause_metric or "")
         lines.append(f"**Why** {INK.name(w.name)} ({metric}): " + " · ".join(words.why(w, INK)))
     elif w.reason and w.metrics:
         lines.append(f"{INK.name(w.name)}: {INK.name(w.reason, 300)}")
@@ -90,8 +90,8 @@ def _details(r: Report, shown: tuple[WorkloadDiff, ...]) -> str:
 
 
 def _guardrails(r: Report) -> str:
-    found = [g for g in words.by_weight(r.guardrails) if not words.nothing_before(r, g)]
-    rows = [(INK.name(g.workload), words.label(g.metric), *words.limit(g), str(g.level),
+    found = [g for g in terms.by_weight(r.guardrails) if not terms.nothing_before(r, g)]
+    rows = [(INK.name(g.workload), terms.label(g.metric), *terms.limit(g), str(g.level),
              words.STATES[g.status] + (f": {INK.name(g.reason, 300)}" if g.reason else "")) for g in found[:100]]
     more = f"\n\n{len(found) - 100} more in report.json." if len(found) > 100 else ""
     return _table(("workload", "guardrail", "expected", "found", "level", "status"), rows, range(2, 4)) + more

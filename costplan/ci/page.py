@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from costplan.ci import words
+from costplan.ci import terms, words
 from costplan.ci.charts import INK, overview, waterfall
 from costplan.ci.metrics import COST, MONTHLY
 from costplan.ci.types import Outcome, Report, Status, WorkloadDiff
@@ -73,7 +73,7 @@ def _blocks(r: Report) -> Iterator[Block]:
 def _why(w: WorkloadDiff) -> Section:
     facts = [("reason", visible(w.reason, 1000))] if w.reason else []
     why = words.why(w, INK)
-    facts += [(f"moved {words.label(w.cause_metric or '')}" if i == 0 else "", line) for i, line in enumerate(why)]
+    facts += [(f"moved {terms.label(w.cause_metric or '')}" if i == 0 else "", line) for i, line in enumerate(why)]
     if w.fix is not None:
         facts.append(("cheapest fix found", words.fix(w.fix, INK)))
     return Section(f"why: {visible(w.name)}" if why else visible(w.name), facts=facts)
@@ -82,8 +82,8 @@ def _why(w: WorkloadDiff) -> Section:
 def _guardrails(r: Report) -> Section:
     columns = [Column("workload"), Column("guardrail"), Column("expected", right=True), Column("found", right=True),
                Column("level"), Column("status"), Column("reason")]
-    rows = [(visible(g.workload), words.label(g.metric), *words.limit(g), str(g.level), words.STATES[g.status],
-             visible(g.reason, 500) if g.reason else "") for g in words.by_weight(r.guardrails)]
+    rows = [(visible(g.workload), terms.label(g.metric), *terms.limit(g), str(g.level), words.STATES[g.status],
+             visible(g.reason, 500) if g.reason else "") for g in terms.by_weight(r.guardrails)]
     return Section("guardrails", columns, rows)
 
 

@@ -5,9 +5,10 @@ Names of strangers pass through the `Ink` of the place where they will stand; ev
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from costplan.ci import terms
 from costplan.ci.causes import UNSET
 from costplan.ci.guardrails import FEASIBLE
 from costplan.ci.metrics import COST, GOODPUT, MONTHLY, kind
@@ -23,8 +24,7 @@ from costplan.ci.types import (
     Verdict,
     WorkloadDiff,
 )
-from costplan.core.errors import UnknownNameError
-from costplan.report.numbers import change, percent, seconds, significant, usd_short
+from costplan.report.numbers import change, percent, usd_short
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +42,7 @@ VERDICTS = {Verdict.SAME: "✅ same", Verdict.BETTER: "✅ better", Verdict.WORS
             Verdict.REMOVED: "removed"}
 STATES = {Status.PASS: "✅ holds", Status.FAIL: "❌ broken", Status.WARN: "⚠️ warning", Status.ACCEPTED: "☑️ accepted",
           Status.NOT_JUDGED: "❔ not judged"}
-UNKNOWN = "unknown metric"
 NOTHING = 5e-5
-RULES = {"max_increase": "at most {} more", "max_decrease": "at most {} less", "max": "at most {}",
-         "min": "at least {}"}
 
 
 def headline(r: Report, ink: Ink) -> str:
@@ -67,7 +64,7 @@ def _said(r: Report, ink: Ink) -> str:
         lead = leading(broken, r)
         more = f", {len(broken) - 1} more limit{'s' if len(broken) > 2 else ''} broken" if len(broken) > 1 else ""
         where = f" in {ink.name(lead.workload)}" if len(r.workloads) > 1 else ""
-        return f"{finding(lead)}{where}{more}{_monthly(r)}"
+        return f"{terms.finding(lead)}{where}{more}{_monthly(r)}"
     if r.verdict is Outcome.WARNED:
         return f"unclear: {_why_not(r, ink)}" + _monthly(r)
     return f"{_largest(r, ink)}{'; every guardrail holds' if r.guardrails else ''}{_monthly(r)}"
@@ -123,57 +120,20 @@ def _monthly(r: Report) -> str:
     return f" · monthly {usd_short(sum(heads))}" if heads else ""
 
 
-def finding(g: GuardrailResult) -> str:
-    """What broke: the metric, what was found, the limit."""
-    if g.metric == FEASIBLE:
-        return "no plan holds the limits any more"
-    if g.found is None or g.limit is None:
-        return f"{label(g.metric)} {g.reason or 'not known'}"
-    sign = {"max_increase": 1.0, "max_decrease": -1.0}.get(g.rule)
-    if sign is not None:
-        return f"{label(g.metric)} {change(sign * g.found)} (limit {change(sign * g.limit)})"
-    return f"{label(g.metric)} {amount(g.metric, g.found)} (limit {amount(g.metric, g.limit)})"
-
-
-def label(metric: str) -> str:
-    """A metric in words; an id that this costplan does not know is not repeated."""
-    try:
-        return "a plan exists" if metric == FEASIBLE else kind(metric).label
-    except UnknownNameError:
-        return UNKNOWN
-
-
-def unit(metric: str) -> str:
-    """The unit of a metric; empty where this costplan does not know it."""
-    return "" if label(metric) == UNKNOWN or metric == FEASIBLE else kind(metric).unit
-
-
-def amount(metric: str, x: float) -> str:
-    """A number of a metric with its unit."""
-    of = unit(metric)
-    if of.startswith("usd"):
-        return usd_short(x)
-    if of == "s":
-        return seconds(x)
-    if of == "frac":
-        return percent(x)
-    return f"{significant(x)} {of}".strip()
-
-
 def cell(metric: str, m: MetricDiff | None, ink: Ink, min_change: float, broken: bool) -> str:
     """Base → head with the change on the number itself; one number where the change is too small to speak of."""
     if m is None or (m.head is None and m.base is None):
         return "–"
-    limit = f"limit {amount(metric, m.limit)}" if m.limit is not None else ""
+    limit = f"limit {terms.amount(metric, m.limit)}" if m.limit is not None else ""
     if m.head is None:
-        return f"{amount(metric, m.base or 0.0)} → none{_aside(limit)}"
-    new = amount(metric, m.head)
+        return f"{terms.amount(metric, m.base or 0.0)} → none{_aside(limit)}"
+    new = terms.amount(metric, m.head)
     if m.base is None or m.change_frac is None:
         return f"{ink.strong(new) if broken else new}{_aside(limit)}"
     if abs(m.change_frac) < min_change:
         return f"{ink.strong(new) if broken else new}{_aside('same', limit)}"
     text = f"{ink.strong(new) if broken else new}{_aside(change(m.change_frac), limit)}"
-    return f"{amount(metric, m.base)} → {text}"
+    return f"{terms.amount(metric, m.base)} → {text}"
 
 
 def _aside(*said: str) -> str:
@@ -183,7 +143,7 @@ def _aside(*said: str) -> str:
 
 def latency(w: WorkloadDiff, name: str) -> tuple[str, MetricDiff | None]:
     """Id and numbers of the percentile to show: that of the workload's own limit, else p99."""
-    own = [(k, m) for k, m in w.metrics.items() if k.startswith(f"{name}_p") and label(k) != UNKNOWN]
+    own = [(k, m) for k, m in w.metrics.items() if k.startswith(f"{name}_p") and terms.label(k) != terms.UNKNOWN]
     limited = [x for x in own if x[1].limit is not None]
     return max(limited, key=lambda x: x[0], default=(f"{name}_p99_s", w.metrics.get(f"{name}_p99_s")))
 
@@ -240,30 +200,6 @@ def fix(f: Fix, ink: Ink) -> str:
     kept = f"keep {ink.name(f.field)} at {ink.name(f.keep)}" if f.keep else f"keep {ink.name(f.field)}"
     kept = f"leave {ink.name(f.field)} out" if f.keep == UNSET else kept
     return f"{kept}: {usd_short(f.cost_usd_per_mtok_out)} per 1M output tokens{moved}, {end}"
-
-
-def limit(g: GuardrailResult) -> tuple[str, str]:
-    """A guardrail's expectation and what was found."""
-    if g.metric == FEASIBLE:
-        return "a plan", "none" if g.found == 0 else "one"
-    relative = g.rule in ("max_increase", "max_decrease")
-    shown = "?" if g.limit is None else f"{g.limit * 100:.3g}%" if relative else amount(g.metric, g.limit)
-    wanted = RULES.get(g.rule, "{}").format(shown)
-    sign = -1.0 if g.rule == "max_decrease" else 1.0
-    if g.found is None:
-        return wanted, "–"
-    return wanted, change(sign * g.found) if relative else amount(g.metric, g.found)
-
-
-def by_weight(found: Iterable[GuardrailResult]) -> list[GuardrailResult]:
-    """What failed first, what holds last."""
-    order = (Status.FAIL, Status.WARN, Status.NOT_JUDGED, Status.ACCEPTED, Status.PASS)
-    return sorted(found, key=lambda g: (order.index(g.status), g.workload, g.metric))
-
-
-def nothing_before(r: Report, g: GuardrailResult) -> bool:
-    """Whether a guardrail is open only because its workload is new: the table says that once."""
-    return g.status is Status.NOT_JUDGED and any(w.name == g.workload and w.verdict is Verdict.NEW for w in r.workloads)
 
 
 def shares(found: Mapping[str, float]) -> str:

@@ -154,6 +154,18 @@ def test_whole_comments_and_texts_keep_their_shape(outcome: Outcome) -> None:
         assert all(c.isprintable() or c == "\n" for c in said)
 
 
+@pytest.mark.parametrize("status", list(Status))
+def test_a_forged_report_brings_no_text_of_its_own_into_the_headline(status: Status) -> None:
+    """Values that costplan never writes together, as a fork's report.json may have them."""
+    for name in hostile(200, seed=12):
+        rail = GuardrailResult(name, "cost_usd_per_mtok_out", Level.ERROR, name, None, None, status, name)
+        for outcome in (Outcome.FAILED, Outcome.WARNED, Outcome.NOT_JUDGED, Outcome.PASSED):
+            first = comment(replace(report(name, outcome), guardrails=(rail,))).splitlines()[2]
+            kinds = [t for t in flat(GFM.parse(first)) if t.type not in ("text", "text_special")]
+            assert {t.type for t in kinds} <= {"heading_open", "heading_close", "inline", "html_inline"}
+            assert {t.content for t in kinds if t.type == "html_inline"} <= {"<code>", "</code>"}
+
+
 def test_long_lists_are_cut_by_whole_rows() -> None:
     base = report("x")
     many = tuple(WorkloadDiff(f"{'n' * 75}{i}", Verdict.WORSE, "r" * 400, None, base.workloads[0].metrics, "x",
