@@ -93,7 +93,7 @@ class Comparison:
         if same and not rules_changed:
             return WorkloadDiff(new.name, Verdict.SAME, "the same inputs", renamed)
         if old is None:
-            return self._new(new, Verdict.NEW, "nothing to compare with")
+            return self._new(new, Verdict.NEW, "")
         try:
             before = self._plan(old)
         except CostplanError as e:

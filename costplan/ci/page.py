@@ -45,10 +45,11 @@ def _tiles(r: Report) -> Iterator[Tile]:
         old, new = sum(m.base or 0.0 for m in bills), sum(m.head or 0.0 for m in bills)
         yield Tile("one month", usd_short(new), f"before: {usd_short(old)}, of {len(bills)} changed workloads",
                    "bad" if new > old else "good" if new < old else "")
-    if r.guardrails:
-        broken = sum(g.status is Status.FAIL for g in r.guardrails)
+    judged = [g for g in r.guardrails if g.status is not Status.NOT_JUDGED]
+    if judged:
+        broken = sum(g.status is Status.FAIL for g in judged)
         yield Tile("guardrails", f"{broken} broken" if broken else "none broken",
-                   f"of {len(r.guardrails)} looked at", "bad" if broken else "good")
+                   f"of {len(judged)} that could be judged", "bad" if broken else "good")
 
 
 def _workloads(r: Report) -> Section:
@@ -83,7 +84,8 @@ def _guardrails(r: Report) -> Section:
     columns = [Column("workload"), Column("guardrail"), Column("expected", right=True), Column("found", right=True),
                Column("level"), Column("status"), Column("reason")]
     rows = [(visible(g.workload), terms.label(g.metric), *terms.limit(g), str(g.level), words.STATES[g.status],
-             visible(g.reason, 500) if g.reason else "") for g in terms.by_weight(r.guardrails)]
+             visible(g.reason, 500) if g.reason else "") for g in terms.by_weight(r.guardrails)
+            if not terms.nothing_before(r, g)]
     return Section("guardrails", columns, rows)
 
 
