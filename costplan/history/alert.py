@@ -28,8 +28,7 @@ SHIFT_POINTS = 3
 LEAST_CHANGE = math.log(1.05)
 LEAST_SCALE = 0.01
 
-
-RULE = ("alert: more than 4 robust standard deviations (1.4826 x MAD, at least 1%) and 5% off the median of the 12 to "
+RULE = ("more than 4 robust standard deviations (1.4826 x MAD, at least 1%) and 5% off the median of the 12 to "
         "20 points before, or three in a row more than 2 of them and 5% off; false alarms per point, simulated: 0.5% "
         "under normal noise of 3%, 2.8% under heavy tails")
 
