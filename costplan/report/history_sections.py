@@ -20,15 +20,24 @@ def headline(found: Sequence[ServiceHistory]) -> str:
     """The answer in one sentence."""
     if not found:
         return "The history is empty"
-    loud = [s.service for s in found if s.alert is not None]
     kept = f"{len(found)} service{'s' if len(found) > 1 else ''} watched"
-    if not loud:
-        return f"{kept}, no alert at the newest point"
-    return f"{kept}, {len(loud)} with an alert at the newest point: {', '.join(loud[:3])}{', ...' if loud[3:] else ''}"
+    loud, off = [s.service for s in found if s.alert is not None], [s.service for s in found if s.off_plan]
+    said = f"{len(loud)} with an alert at the newest point: {_some(loud)}" if loud else "no alert at the newest point"
+    return f"{kept}, {said}" + (f"; {len(off)} outside the plan's 90% interval: {_some(off)}" if off else "")
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (", ..." if names[3:] else "")
+
+
+def order(found: Sequence[ServiceHistory]) -> list[ServiceHistory]:
+    """Those first that need a look."""
+    return sorted(found, key=lambda s: (s.alert is None, not s.off_plan, s.service))
 
 
 def history_sections(found: Sequence[ServiceHistory]) -> Iterator[Section]:
     """Everything after the headline."""
+    found = order(found)
     yield services(found)
     if any(s.alerts for s in found):
         yield alerts(found)

@@ -9,7 +9,7 @@ from costplan import __version__
 from costplan.history.entry import Entry
 from costplan.history.summary import ServiceHistory
 from costplan.report.columns import Column
-from costplan.report.history_sections import change_per_week, day, headline, history_sections
+from costplan.report.history_sections import change_per_week, day, headline, history_sections, order
 from costplan.report.html.chart import MONEY, USD, Chart, Spec, by_colour, layer, number, whole
 from costplan.report.html.page import Block, Page, Tile
 from costplan.report.html.palette import BLUE, GREEN, ORANGE, PALE, TEXT
@@ -25,10 +25,9 @@ _SHAPES = {"actual": "circle", "plan": "square", "week's median": "diamond"}
 
 
 def history_page(found: Sequence[ServiceHistory]) -> Page:
-    """One plot per service, those with an alert first."""
-    order = sorted(found, key=lambda s: (s.alert is None, s.service))
-    charts = tuple(over_time(s, f"service-{i}") for i, s in enumerate(order[:MOST_CHARTS]))
-    left = f"the first {MOST_CHARTS} of {len(order)} services" if len(order) > MOST_CHARTS else ""
+    """One plot per service, those first that need a look."""
+    charts = tuple(over_time(s, f"service-{i}") for i, s in enumerate(order(found)[:MOST_CHARTS]))
+    left = f"the first {MOST_CHARTS} of {len(found)} services" if len(found) > MOST_CHARTS else ""
     blocks = [Block(f"part-{i}", x) for i, x in enumerate(history_sections(found))] if found else []
     if charts:
         blocks.append(Block("time", Section("cost over time", note=left), charts))
@@ -42,6 +41,9 @@ def _tiles(found: Sequence[ServiceHistory]) -> Iterator[Tile]:
     loud = sum(s.alert is not None for s in found)
     yield Tile("alerts at the newest point", str(loud), "look at these first" if loud else "nothing unusual",
                "bad" if loud else "good")
+    if any(s.compared for s in found):
+        off = [s.service for s in found if s.off_plan]
+        yield Tile("outside the plan's 90%", str(len(off)), ", ".join(off[:3]) or "no service", "bad" if off else "good")
     rising = [s for s in found if s.trend is not None and s.trend.direction == "rising"]
     yield Tile("rising week by week", str(len(rising)), ", ".join(s.service for s in rising[:3]) or "no service")
     yield Tile("all fleets", f"{usd(sum(s.latest.usd_per_h for s in found))}/h", "newest point of each service")
