@@ -43,7 +43,8 @@ def _tiles(found: Sequence[ServiceHistory]) -> Iterator[Tile]:
                "bad" if loud else "good")
     if any(s.compared for s in found):
         off = [s.service for s in found if s.off_plan]
-        yield Tile("outside the plan's 90%", str(len(off)), ", ".join(off[:3]) or "no service", "bad" if off else "good")
+        yield Tile("outside the plan's 90%", str(len(off)), ", ".join(off[:3]) or "no service",
+                   "bad" if off else "good")
     rising = [s for s in found if s.trend is not None and s.trend.direction == "rising"]
     yield Tile("rising week by week", str(len(rising)), ", ".join(s.service for s in rising[:3]) or "no service")
     yield Tile("all fleets", f"{usd(sum(s.latest.usd_per_h for s in found))}/h", "newest point of each service")
