@@ -106,7 +106,7 @@ def _measure(wish: Wish, questions: list[Question], pool: Pool, device: dict[str
         raise
     line.clear()
     summary = chooser.summary(session.results())
-    made = _finish(folder, journal, wish, device, target, chooser, why, begun.date())
+    made = _finish(folder, journal, wish, device, chooser, why, begun.date())
     shutil.rmtree(partial_of(folder))
     emit(done_text(made.manifest, summary, folder, style()), None)
 
@@ -120,12 +120,15 @@ def _listed(target: Device) -> float | None:
     return found.usd_per_h if found else None
 
 
-def _finish(folder: Path, journal: Any, wish: Wish, device: dict[str, Any], target: Device, chooser: Campaign, why: str,
+def _finish(folder: Path, journal: Any, wish: Wish, device: dict[str, Any], chooser: Campaign, why: str,
             begun: date) -> Any:
     from costplan.catalog.device_spec import spec_mapping
     from costplan.catalog.gpus import shipped_gpus
+    from costplan.cli.profile_setup import device_of
     from costplan.kernels.finish import finish
+    from costplan.kernels.passes import best_ceilings
 
+    target = device_of(device, best_ceilings(journal.entries))
     summary = chooser.summary(_rows(journal))
     held = summary.held_out
     told = {"names": list(wish.workloads), "models": journal.head["models"], "sha256": journal.head["workloads_sha256"],

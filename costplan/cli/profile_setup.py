@@ -26,7 +26,7 @@ from costplan.profile.families import FAMILIES
 from costplan.profile.store import search_path
 from costplan.workload.fields import parse_duration
 
-SLOW_TO_COMPILE = {"torch-cpu-flex": 600.0}
+SLOW_TO_COMPILE = {"torch-cpu-flex": 1800.0}
 """Backends that compile every case: left out below this budget (seconds) unless asked for."""
 _MEASURED = "measured by costplan profile on this device"
 
