@@ -104,9 +104,10 @@ def _sources(s: PlanSet, behind: Mapping[str, Derivation], inputs: Mapping[str, 
     columns = [Column("GPU"), Column("provider"), Column("instance"), Column("region"), Column("bought"),
                Column("per hour / GPUs", right=True), Column("age", right=True), Column("state"), Column("source")]
     profiles = dict.fromkeys(name for d in behind.values() for name in d.profiles)
-    facts = [("kernels", f"measured ones of {', '.join(profiles)}" if profiles else "none measured: a roofline with "
-                                                                                    "typical efficiencies")]
+    measured = f"measured ones of {', '.join(profiles)}" if profiles else "none measured: typical efficiencies"
+    facts = [("kernels", measured)] if behind else []
     facts += [(name.removesuffix("_sha256").replace("_", " "), f"SHA-256 {digest}")
               for name, digest in sorted(inputs.items())]
-    return Section("sources", columns, rows, facts, note="prices age: ask the provider where one is stale")
+    return Section("sources", columns, rows, facts,
+                   note="prices age: ask the provider where one is stale" if rows else "")
 
