@@ -200,6 +200,15 @@ def test_postgres_takes_two_that_begin_at_once(postgres: str) -> None:
     assert kept(postgres, "one") == kept(postgres, "two") == set(range(40))
 
 
+def test_postgres_keeps_once_what_two_add_at_once(postgres: str) -> None:
+    both = [writer(postgres, "same", 40) for _ in range(2)]
+    for process in both:
+        _, said = process.communicate(timeout=120)
+        assert process.returncode == 0, said
+    with opened(postgres, create=False) as store:
+        assert sorted(int(e.digest) for e in store.entries("same")) == list(range(40))
+
+
 def test_postgres_killed_writer_loses_nothing(postgres: str) -> None:
     process = writer(postgres, "killed", 100_000)
     assert process.stdout is not None and process.stderr is not None
