@@ -72,7 +72,6 @@ def test_latencies_fall_in_milliseconds_and_nothing_is_drawn_of_nothing() -> Non
 
 def test_hundreds_of_workloads_are_all_in_the_table_and_some_are_drawn() -> None:
     text = rendered(page(many(60)))
-    assert text == rendered(page(many(60)))
     assert text.count('<figure>') == MOST_DRAWN + 1
     assert all(f">w{i}<" in text for i in range(60))
     chart = overview(many(60))
@@ -81,6 +80,7 @@ def test_hundreds_of_workloads_are_all_in_the_table_and_some_are_drawn() -> None
 
 
 def test_render_draws_it_from_the_file_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert rendered(page(made_report())) == rendered(page(made_report()))
     text = report_json(made_report())
     (tmp_path / "report.json").write_text(text, encoding="utf-8")
     assert main(["ci", "render", str(tmp_path / "report.json"), "--html"]) == 0
@@ -90,7 +90,7 @@ def test_render_draws_it_from_the_file_alone(tmp_path: Path, capsys: pytest.Capt
 @pytest.mark.parametrize("outcome", [Outcome.FAILED, Outcome.NEW, Outcome.UNCHANGED])
 def test_names_change_no_element(outcome: Outcome) -> None:
     plain = shape(rendered(page(report("x", outcome))))
-    for name in [*hostile(12, seed=11), '"><script>alert(1)</script>', "</style></title><b>", "{{ 7 * 7 }}", "datum.x"]:
+    for name in [*hostile(6, seed=11), '"><script>alert(1)</script>', "</style></title><b>", "{{ 7 * 7 }}", "datum.x"]:
         assert shape(rendered(page(report(name, outcome)))) == plain
 
 
