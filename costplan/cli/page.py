@@ -14,21 +14,26 @@ if TYPE_CHECKING:
 
 def check(html: Path | None, show: bool) -> None:
     """Raises InputError where a page could not be written in the end: no folder, no extra, no file to open."""
-    from importlib.util import find_spec
-
     from costplan.core.errors import InputError
 
     if html is None:
         if show:
             raise InputError("--open needs a page to open", hint="add --html FILE")
         return
-    for name, package in (("vl_convert", "vl-convert-python"), ("jinja2", "jinja2")):
-        if find_spec(name) is None:
-            raise InputError(f"HTML reports need {package}", hint="pip install 'costplan[html]'")
+    if (package := missing()) is not None:
+        raise InputError(f"HTML reports need {package}", hint="pip install 'costplan[html]'")
     if not html.parent.is_dir():
         raise InputError(f"no folder {html.parent}", where="--html", hint="create it first")
     if html.is_dir():
         raise InputError(f"{html} is a folder", where="--html", hint="name a file in it")
+
+
+def missing() -> str | None:
+    """What of the extra is not installed; None where a page can be written."""
+    from importlib.util import find_spec
+
+    needed = (("vl_convert", "vl-convert-python"), ("jinja2", "jinja2"))
+    return next((package for name, package in needed if find_spec(name) is None), None)
 
 
 def write(page: Page, html: Path, show: bool) -> None:

@@ -1,14 +1,10 @@
-"""A prediction and a plan made up by hand: goldens of the layout do not move when models are tuned. And a browser."""
+"""A prediction and a plan made up by hand: goldens of the layout do not move when models are tuned."""
 
 from __future__ import annotations
 
-import os
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import date
-from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -62,8 +58,6 @@ from costplan.workload.arrivals import GammaArrivals
 from costplan.workload.lengths import Fixed, JointLengths
 from costplan.workload.workload import Constraints, HostedApi, Metric, Slo, SloTarget, Workload
 
-QUIET = ("--headless", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-         "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage")
 SHARES = {Evidence.MEASURED: 0.25, Evidence.INTERPOLATED: 0.7, Evidence.ANALYTIC: 0.05}
 
 
@@ -190,46 +184,3 @@ def page_of(s: PlanSet, steps: dict[str, RooflineView]) -> str:
     day = hours(s.best, asked.workload) if s.best is not None else ()
     return rendered(plan_page(asked, steps=steps if s.best is not None else {}, hours=day, behind={},
                               inputs={"prices_sha256": "ab" * 32}))
-
-
-class Browser:
-    """One browser, as wide and as bright as a test asks."""
-
-    def __init__(self, driver: Any) -> None:
-        self.driver = driver
-
-    def show(self, page: Path, width: int, theme: str) -> None:
-        self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", {
-            "width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500})
-        self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {
-            "features": [{"name": "prefers-color-scheme", "value": theme}]})
-        self.driver.get(page.as_uri())
-
-    def ask(self, script: str) -> Any:
-        """Value of a script that the test runs; the page itself may run none."""
-        return self.driver.execute_script(f"return {script}")
-
-    def complaints(self) -> list[str]:
-        """What the console has said since the last call."""
-        return [entry["message"] for entry in self.driver.get_log("browser")]
-
-
-@pytest.fixture(scope="session")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    pytest.importorskip("vl_convert", reason="vl-convert-python is not installed (extra html)")
-    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed (extra dev)")
-    from selenium.webdriver.chrome.service import Service
-
-    chromium, driver = shutil.which("chromium") or shutil.which("google-chrome"), shutil.which("chromedriver")
-    if chromium is None or driver is None:
-        pytest.skip("no Chromium with its driver on this machine")
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    for flag in (*QUIET, f"--user-data-dir={tmp_path_factory.mktemp('browser')}"):
-        options.add_argument(flag)
-    if hasattr(os, "geteuid") and os.geteuid() == 0:
-        options.add_argument("--no-sandbox")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    opened = webdriver.Chrome(options=options, service=Service(driver))
-    yield Browser(opened)
-    opened.quit()
