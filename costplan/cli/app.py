@@ -10,8 +10,8 @@ import typer
 
 from costplan import __version__
 
-EXIT_CODES = ("Exit codes: 0 done, 2 bad usage or input, 4 environment, 5 no plan holds the limits, 70 a bug of ours, "
-              "130 interrupted.")
+EXIT_CODES = ("Exit codes: 0 done, 1 an audited claim is wrong, 2 bad usage or input, 4 environment, 5 no plan holds "
+              "the limits, 70 a bug of ours, 130 interrupted.")
 
 app = typer.Typer(
     name="costplan", no_args_is_help=True, add_completion=True, rich_markup_mode=None, pretty_exceptions_enable=False,
@@ -34,6 +34,7 @@ def root(_: bool = typer.Option(False, "--version", help="Print the version and 
 
 def _register() -> None:
     from costplan.cli import (
+        audit,
         catalog,
         emit,
         explain,
@@ -57,6 +58,7 @@ def _register() -> None:
     app.command("kv", short_help="KV bytes per token, KV blocks, sequences that fit.")(kv.kv)
     app.command("roofline", short_help="Every kernel of one step against its least time.")(roofline.roofline)
     app.command("validate", short_help="The error against published measurements.")(validate.validate)
+    app.command("audit", short_help="Is a published speed, size or cost possible?")(audit.audit)
     app.command("schema", short_help="JSON Schema of workload.yaml or of JSON output.")(schema.schema)
     app.add_typer(workload.app, name="workload")
     app.add_typer(profile.app, name="profile")
