@@ -35,6 +35,7 @@ def root(_: bool = typer.Option(False, "--version", help="Print the version and 
 def _register() -> None:
     from costplan.cli import (
         audit,
+        calibrate,
         catalog,
         emit,
         explain,
@@ -58,6 +59,7 @@ def _register() -> None:
     app.command("kv", short_help="KV bytes per token, KV blocks, sequences that fit.")(kv.kv)
     app.command("roofline", short_help="Every kernel of one step against its least time.")(roofline.roofline)
     app.command("validate", short_help="The error against published measurements.")(validate.validate)
+    app.command("calibrate", short_help="Correct predictions by own benchmark results.")(calibrate.calibrate)
     app.command("audit", short_help="Is a published speed, size or cost possible?")(audit.audit)
     app.command("schema", short_help="JSON Schema of workload.yaml or of JSON output.")(schema.schema)
     app.add_typer(workload.app, name="workload")

@@ -11,6 +11,8 @@ Tp = Annotated[int, typer.Option(min=1, max=1024, help="Tensor-parallel size.")]
 Pp = Annotated[int, typer.Option(min=1, max=256, help="Pipeline-parallel size.")]
 Dp = Annotated[int, typer.Option(min=1, max=1024, help="Attention data-parallel size inside one engine.")]
 Ep = Annotated[int, typer.Option(min=1, max=1024, help="Expert-parallel size.")]
+Calibrations = Annotated[list[Path] | None, typer.Option("--calibration", help="File of `costplan calibrate`; may be "
+                                                                               "given again.")]
 
 
 def predict(
@@ -37,6 +39,7 @@ def predict(
     max_num_batched_tokens: Annotated[int | None, typer.Option(min=1, help="Tokens per step [engine's "
                                                                            "default].")] = None,
     profile: Annotated[str | None, typer.Option(help="Profile name or folder [best shipped one].")] = None,
+    calibration: Calibrations = None,
     price: Annotated[float | None, typer.Option(min=0.0001, help="USD per GPU and hour [cheapest on-demand "
                                                                  "listed].")] = None,
     json_: Annotated[bool, typer.Option("--json", help="JSON: seconds, bytes, USD; fractions, not percent.")] = False,
@@ -44,7 +47,17 @@ def predict(
 ) -> None:
     """Predict TTFT, TPOT, throughput, memory and $/1M tokens of one configuration under one load."""
     from costplan.cli.output import emit, emit_json, style, warn
-    from costplan.cli.predict_inputs import assumed, check_length, cost_of, deployment, load, manifest_of
+    from costplan.cli.predict_inputs import (
+        assumed,
+        calibration_notes,
+        check_length,
+        cost_of,
+        deployment,
+        load,
+        manifest_of,
+        tuned_by,
+    )
+    from costplan.perf.calibration import calibrated
     from costplan.perf.predict import predict as run
     from costplan.profile.store import Profile
     from costplan.report.answer import Answer
@@ -57,9 +70,10 @@ def predict(
     asked = load(concurrency, rate, isl, osl, spread)
     check_length(dep, asked)
     own = Profile.load(profile) if profile else None
-    found = run(dep, asked, profile=own, operate=operate)
+    tuned = tuned_by(calibration)
+    found = calibrated(run(dep, asked, profile=own, operate=operate), dep, asked, tuned.observed)
     answer = Answer(dep, asked, found, cost_of(found, dep, osl, price), manifest_of(found, own),
-                    assumed(gpu, dep, asked))
+                    (*assumed(gpu, dep, asked), *calibration_notes(tuned, dep, asked)))
     warn(answer.warnings)
     if json_:
         from costplan.report.predict_json import predict_json
