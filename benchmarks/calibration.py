@@ -86,8 +86,9 @@ def report(metric: str, known: int, found: Sequence[tuple[float, float]]) -> str
     apes = [abs(math.expm1(-e)) for e, _ in found]
     width = statistics.median(math.exp(Z90 * sd) for _, sd in found)
     inside = [sum(abs(e) <= z * sd for e, sd in found) / len(found) for z in (Z50, Z90)]
-    return (f"{metric:13} {known} runs: median error {statistics.median(apes):6.1%}, mean {statistics.fmean(apes):6.1%}; "
-            f"90 % interval x/{width:.2f} (median), covers 50 %: {inside[0]:.1%}, 90 %: {inside[1]:.1%}")
+    return (f"{metric:13} {known} runs: median error {statistics.median(apes):6.1%}, mean "
+            f"{statistics.fmean(apes):6.1%}; 90 % interval x/{width:.2f} (median), covers 50 %: {inside[0]:.1%}, "
+            f"90 %: {inside[1]:.1%}")
 
 
 def moments(metric: str, found: Sequence[Point]) -> None:

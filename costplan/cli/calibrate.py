@@ -54,7 +54,7 @@ def calibrate(
     from costplan.core.errors import InputError
     from costplan.perf.calibration_file import written
     from costplan.report.calibrate_text import calibrate_text
-    from costplan.validate.calibrate import Given, file_values
+    from costplan.validate.calibrate import Given, disagreements, file_values
     from costplan.validate.calibrate import calibrate as compare
 
     if concurrency is not None and rate is not None:
@@ -65,7 +65,7 @@ def calibrate(
                   max_model_len, max_num_seqs, max_num_batched_tokens, concurrency, rate, isl, osl, batch, spread)
     files = _read(results, given)
     found = compare(files, given)
-    warn(found.skipped)
+    warn((*found.skipped, *disagreements(found)))
     values = file_values(found, files, date.today().isoformat())
     write_text(output, written(values))
     if json_:

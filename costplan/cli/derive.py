@@ -11,8 +11,11 @@ from costplan.catalog.models import model as find_model
 from costplan.core.dtypes import dtype
 from costplan.perf.assemble import latency_model
 from costplan.perf.batch import BatchState
+from costplan.perf.calibrated_model import calibrated_model
+from costplan.perf.calibration import Observed
 from costplan.perf.kv import kv_bytes_per_token, kv_heads_per_rank, layer_caches
 from costplan.perf.latency import KernelLatencyModel
+from costplan.perf.predict import Deployment
 from costplan.plan.types import Plan, PlanSet
 from costplan.profile.store import Profile
 from costplan.report.answer import waits
@@ -21,24 +24,29 @@ from costplan.report.plan_json import plan_json, written
 from costplan.workload.workload import Metric
 
 
-def derivations(s: PlanSet, profiles: Sequence[Profile]) -> dict[str, Derivation]:
+def derivations(s: PlanSet, profiles: Sequence[Profile],
+                observed: Sequence[Observed] = ()) -> dict[str, Derivation]:
     """Of every plan, by its name."""
     if s.best is None:
         return {}
     spec = find_model(s.best.config.model)
     own = {gpu_key(p.gpu) or p.gpu: p for p in profiles}
-    return {p.name: _derivation(p, spec, s, own.get(p.config.gpu)) for p in s.plans}
+    return {p.name: _derivation(p, spec, s, own.get(p.config.gpu), observed) for p in s.plans}
 
 
-def document(s: PlanSet, inputs: Mapping[str, str], profiles: Sequence[Profile]) -> str:
+def document(s: PlanSet, inputs: Mapping[str, str], profiles: Sequence[Profile],
+             observed: Sequence[Observed] = ()) -> str:
     """The plan file."""
-    return written(plan_json(s, inputs, derivations(s, profiles)))
+    return written(plan_json(s, inputs, derivations(s, profiles, observed)))
 
 
-def _derivation(p: Plan, spec: ModelSpec, s: PlanSet, own: Profile | None) -> Derivation:
+def _derivation(p: Plan, spec: ModelSpec, s: PlanSet, own: Profile | None,
+                observed: Sequence[Observed]) -> Derivation:
     c = p.config
     model = latency_model(spec, find_gpu(c.gpu), c.layout, engine=c.engine, weight_dtype=c.weight_dtype,
                           kv_dtype=c.kv_dtype, profile=own)
+    dep = Deployment(spec, find_gpu(c.gpu), c.layout, engine=c.engine, weight_dtype=c.weight_dtype, kv_dtype=c.kv_dtype)
+    model = calibrated_model(model, dep, observed)
     seqs = decoding(p)
     decode = BatchState(decode_seqs=seqs, decode_kv_tokens=round(seqs * (s.mean_isl + s.mean_osl / 2)))
     prefill = BatchState(prefill_tokens=max(1, min(round(s.mean_isl), c.max_num_batched_tokens)), prefill_seqs=1)

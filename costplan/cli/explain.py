@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from costplan.cli.predict import Calibrations
+
 if TYPE_CHECKING:
     from costplan.report.plan_file import PlanFile
 
@@ -15,14 +17,18 @@ def explain(
     plan: Annotated[str, typer.Argument(help="File written by: costplan plan WORKLOAD --json -o FILE; or a workload, "
                                              "which is planned first.")],
     rank: Annotated[int, typer.Option(min=1, help="Which of its plans.")] = 1,
+    calibration: Calibrations = None,
     json_: Annotated[bool, typer.Option("--json", help="JSON: title, number, value, formula, source.")] = False,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Write to this file instead.")] = None,
 ) -> None:
     """Print how every number of a plan follows from others, with the numbers in the formula and their source."""
     from costplan.cli.output import emit, emit_json, style
+    from costplan.core.errors import InputError
     from costplan.report.explain_text import chapters, explain_text
 
-    found = read_plan(Path(plan)) if plan.lower().endswith(".json") else _planned(plan)
+    if calibration and plan.lower().endswith(".json"):
+        raise InputError("a plan file is done: give --calibration to the command that wrote it", where="--calibration")
+    found = read_plan(Path(plan)) if plan.lower().endswith(".json") else _planned(plan, calibration)
     chosen = found.ranked(rank)
     if json_:
         emit_json({"schema": "costplan.explain/1", "plan": chosen.name, "numbers": [
@@ -32,22 +38,25 @@ def explain(
         emit(explain_text(found, chosen, style(output)), output)
 
 
-def _planned(workload: str) -> PlanFile:
+def _planned(workload: str, calibration: list[Path] | None) -> PlanFile:
     """The plan of a workload, as if written to a file and read back."""
     from datetime import date
 
     from costplan.cli.derive import document
     from costplan.cli.plan_inputs import digests, find_workload, price_table
+    from costplan.cli.predict_inputs import tuned_by
     from costplan.cli.progress import Progress
     from costplan.plan.planner import plan
     from costplan.report.plan_file import parse_plan
 
     asked, progress = find_workload(workload), Progress.of_terminal()
+    tuned = tuned_by([*(calibration or ()), *asked.calibrations])
     try:
-        found = plan(asked, today=date.today(), progress=progress.told)
+        found = plan(asked, today=date.today(), progress=progress.told, observed=tuned.observed)
     finally:
         progress.clear()
-    return parse_plan(document(found, digests(asked, 0, None, (), price_table(None)), ()).encode(), workload)
+    text = document(found, digests(asked, 0, None, (), price_table(None), tuned), (), tuned.observed)
+    return parse_plan(text.encode(), workload)
 
 
 def read_plan(path: Path) -> PlanFile:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from costplan.cli.predict import Calibrations
+
 if TYPE_CHECKING:
     from costplan.plan.types import PlanSet
 
@@ -31,6 +33,7 @@ def plan(
     headroom: Annotated[float | None, typer.Option(min=0, max=0.9, help="Part of capacity to keep free.")] = None,
     spare: Annotated[int | None, typer.Option(min=0, max=1000, help="Spare replicas (N+1: 1).")] = None,
     profile: Annotated[Names, typer.Option(help="Measured profile, by name or folder; may be given again.")] = None,
+    calibration: Calibrations = None,
     prices: Annotated[Path | None, typer.Option(help="CSV of your own prices, or of SkyPilot's catalogue, instead "
                                                      "of the shipped ones.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the requests drawn.")] = 0,
@@ -45,7 +48,7 @@ def plan(
 
     Exit code 5: no plan holds the limits; the nearest relaxations are printed.
     """
-    from costplan.cli.output import emit, say
+    from costplan.cli.output import emit, say, warn
     from costplan.cli.plan_inputs import Overrides, digests, find_workload, overridden, price_table, profiles_named
     from costplan.cli.progress import Progress
     from costplan.core.errors import InputError
@@ -57,13 +60,17 @@ def plan(
     profiles, table = profiles_named(profile), price_table(prices)
     from datetime import date
 
+    from costplan.cli.predict_inputs import tuned_by
     from costplan.plan.planner import PlanOptions
     from costplan.plan.planner import plan as search
 
+    tuned = tuned_by([*(calibration or ()), *asked.calibrations])
+    warn(tuned.warnings)
     progress = Progress.of_terminal()
     try:
         found = search(asked, today=date.today(), seed=seed, model=model, prices=table, profiles=profiles,
-                       options=PlanOptions(exhaustive=exhaustive, shown=top), progress=progress.told)
+                       options=PlanOptions(exhaustive=exhaustive, shown=top), progress=progress.told,
+                       observed=tuned.observed)
     except KeyboardInterrupt:
         progress.clear()
         say(f"stopped {progress.where}; nothing was written")
@@ -72,7 +79,7 @@ def plan(
     if json_:
         from costplan.cli.derive import document
 
-        emit(document(found, digests(asked, seed, model, profiles, table), profiles), output)
+        emit(document(found, digests(asked, seed, model, profiles, table, tuned), profiles, tuned.observed), output)
     else:
         emit(_rendered(found, "csv" if csv_ else "markdown" if markdown else "text", output), output)
     if not found.feasible:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +11,8 @@ from pydantic_core import PydanticCustomError
 from costplan.cli.plan_inputs import find_workload
 from costplan.core.errors import InputError, UnknownNameError
 from costplan.perf.assemble import kernel_engine, latency_model
+from costplan.perf.calibrated_model import calibrated_model
+from costplan.perf.calibration import Observed
 from costplan.perf.predict import Deployment, budget_of
 from costplan.plan.question import part_of
 from costplan.profile.store import Profile
@@ -106,12 +109,14 @@ def count_of(w: Workload, requests: int | None, lanes: int) -> int:
     return DRAWN if w.trace is None else max(1, len(w.trace) // lanes)
 
 
-def run(w: Workload, dep: Deployment, n: int, seed: int, own: Profile | None, chunked: bool, caching: bool) -> Run:
+def run(w: Workload, dep: Deployment, n: int, seed: int, own: Profile | None, chunked: bool, caching: bool,
+        observed: Sequence[Observed] = ()) -> Run:
     """One engine of ``dep`` under its part of the load. Raises DoesNotFitError, InputError."""
     lanes = dep.replicas * dep.layout.dp
     budget = budget_of(dep)
     model = latency_model(dep.spec, dep.gpu, dep.layout, engine=dep.engine, engine_version=dep.engine_version,
                           weight_dtype=dep.weight_dtype, kv_dtype=dep.stored_kv_dtype, profile=own)
+    model = calibrated_model(model, dep, observed)
     rules = policy(kernel_engine(dep.engine))
     rules = replace(rules, chunked_prefill=chunked, prefix_caching=caching,
                     mixed_steps=model.overhead.mixed)

@@ -16,7 +16,7 @@ import numpy as np
 
 from costplan.core.evidence import Z90, Estimate
 from costplan.perf.assemble import kernel_engine
-from costplan.perf.kinship import LEVELS, Setting, correlation, depth, table
+from costplan.perf.kinship import ANY_LOAD, LEVELS, Setting, correlation, depth, table
 from costplan.perf.overhead import overhead
 from costplan.perf.predict import Deployment, Prediction
 from costplan.perf.steady import Load, LoadKind
@@ -69,7 +69,7 @@ def setting_of(dep: Deployment, load: Load | None) -> Setting:
     era = overhead(dep.engine, dep.engine_version, vendor=dep.gpu.vendor).name
     formats = f"{dep.weight_dtype or dep.spec.weight_dtype}/{dep.stored_kv_dtype}"
     layout = f"tp{lay.tp} pp{lay.pp} dp{lay.dp} ep{lay.ep}"
-    place = ("any", 0.0, 0.0, 0.0) if load is None else (
+    place = (ANY_LOAD, 0.0, 0.0, 0.0) if load is None else (
         str(load.kind), math.log(load.value / dep.replicas), math.log(load.isl), math.log(load.osl))
     return Setting(kernel_engine(dep.engine), dep.gpu.name, dep.spec.name, f"{era} {formats} {layout}", place)
 
@@ -77,7 +77,8 @@ def setting_of(dep: Deployment, load: Load | None) -> Setting:
 def correction(observed: Sequence[Observed], metric: str, asked: Setting, log_sd: float) -> Correction:
     """What ``observed`` says about ``metric`` of a question whose stated scale of error is ``log_sd``."""
     shares = table()["shares"][metric]
-    near = [(o, k) for o in observed if metric in o.log_error and (k := correlation(o.setting, asked, shares)) > 0]
+    alike = [(o, correlation(o.setting, asked, shares)) for o in observed if metric in o.log_error]
+    near = [(o, share) for o, share in alike if share > 0]
     if not near:
         return Correction()
     z = np.array([o.log_error[metric] / max(o.log_sd[metric], 1e-6) for o, _ in near])
@@ -87,7 +88,7 @@ def correction(observed: Sequence[Observed], metric: str, asked: Setting, log_sd
     cov = prior - np.diag(prior.diagonal()) + np.diag(own + (1 - own) / _weights(prior, own, z))
     solved = np.linalg.solve(cov, np.column_stack([z, k]))
     shift, explained = float(k @ solved[:, 0]), float(min(0.99, max(0.0, k @ solved[:, 1])))
-    level = max(depth(o.setting, asked) for o, _ in near)
+    level: int = max(depth(o.setting, asked) for o, _ in near)
     learned = _scale(float(z @ solved[:, 0]), len(near)) ** float(np.max(k / own))
     return Correction(shift * log_sd, math.sqrt(1 - explained) * learned, len(near), level)
 
@@ -97,7 +98,7 @@ def _scale(size: float, n: int) -> float:
 
     The tail gets lighter with each run, towards that of a normal distribution.
     """
-    return math.sqrt((DEGREES + size) / (DEGREES + n)) * LIGHTEST_TAIL ** (n / (DEGREES + n))
+    return math.sqrt((DEGREES + size) / (DEGREES + n)) * math.pow(LIGHTEST_TAIL, n / (DEGREES + n))
 
 
 def _weights(prior: np.ndarray, own: np.ndarray, z: np.ndarray) -> np.ndarray:

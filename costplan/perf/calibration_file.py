@@ -123,10 +123,10 @@ def read_calibrations(paths: Sequence[Path]) -> Calibration:
 
 
 def written(values: dict[str, Any]) -> str:
-    """The text of a file: what it is for, then its values. Raises ValidationError for values that cannot be read back."""
+    """The text of a file: what it is for, then its values, checked as they will be when read."""
     import yaml
 
     CalibrationFile.model_validate(values)
-    head = ("# Written by `costplan calibrate`: how far predictions were off on own runs. Review it, keep it beside the\n"
-            "# workload, and use it with --calibration or `calibration:` in workload.yaml.\n")
+    head = ("# Written by `costplan calibrate`: how far predictions were off on own runs. Review it, keep it beside\n"
+            "# the workload, and use it with --calibration or `calibration:` in workload.yaml.\n")
     return head + str(yaml.safe_dump(values, sort_keys=False, allow_unicode=False, width=110))

@@ -14,6 +14,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+ANY_LOAD = "any"
+TYPICAL = 1.0
 LEVELS = ("engine", "gpu", "model", "deployment")
 
 
@@ -53,7 +55,9 @@ def correlation(a: Setting, b: Setting, shares: dict[str, float]) -> float:
 
 
 def distance(a: tuple[str, float, float, float], b: tuple[str, float, float, float]) -> float:
-    """How far two loads are apart, in e-folds of size and lengths."""
+    """How far two loads are apart, in e-folds of size and lengths; no load in particular is neither near nor far."""
+    if ANY_LOAD in (a[0], b[0]):
+        return 0.0 if a == b else TYPICAL
     if a[0] != b[0]:
         return math.inf
     return math.sqrt(sum((x - y) ** 2 for x, y in zip(a[1:], b[1:], strict=True)))

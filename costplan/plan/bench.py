@@ -7,7 +7,10 @@ from dataclasses import dataclass, field
 
 from costplan.catalog.gpus import gpu as find_gpu
 from costplan.perf.assemble import latency_model
+from costplan.perf.calibrated_model import calibrated_model
+from costplan.perf.calibration import Observed
 from costplan.perf.latency import KernelLatencyModel
+from costplan.perf.predict import Deployment
 from costplan.plan.question import Question
 from costplan.plan.space import Candidate, System
 from costplan.profile.store import Profile
@@ -18,21 +21,27 @@ from costplan.simulate.step_table import StepTable, TableRange, step_table
 
 @dataclass(slots=True, eq=False)
 class Bench:
-    """Models and tables by `System`. ``profiles`` are the user's own, by GPU; others are the shipped ones."""
+    """Models and tables by `System`. ``profiles`` are the user's own, by GPU; others are the shipped ones.
+    ``observed`` are the user's own runs."""
 
     question: Question
     profiles: dict[str, Profile] = field(default_factory=dict)
     models: dict[System, KernelLatencyModel] = field(default_factory=dict)
     ranges: dict[System, TableRange] = field(default_factory=dict)
     tables: dict[System, StepTable] = field(default_factory=dict)
+    observed: tuple[Observed, ...] = ()
     _units: dict[tuple[int, int], tuple[SimRequests, PrefixUnits]] = field(default_factory=dict)
 
     def model(self, system: System) -> KernelLatencyModel:
         """Step times of one system. Raises OutOfRangeError far outside what was measured."""
         if system not in self.models:
-            self.models[system] = latency_model(
-                self.question.spec, find_gpu(system.gpu), system.layout, engine=system.engine,
+            gpu = find_gpu(system.gpu)
+            kernels = latency_model(
+                self.question.spec, gpu, system.layout, engine=system.engine,
                 weight_dtype=system.weight_dtype, kv_dtype=system.kv_dtype, profile=self.profiles.get(system.gpu))
+            dep = Deployment(self.question.spec, gpu, system.layout, engine=system.engine,
+                             weight_dtype=system.weight_dtype, kv_dtype=system.kv_dtype)
+            self.models[system] = calibrated_model(kernels, dep, self.observed)
         return self.models[system]
 
     def cover(self, candidates: Iterable[Candidate]) -> None:

@@ -10,6 +10,7 @@ from costplan.catalog.gpus import gpu_key
 from costplan.catalog.price import Price
 from costplan.catalog.prices import prices as shipped_prices
 from costplan.core.errors import InputError
+from costplan.perf.calibration import Observed
 from costplan.plan.bench import Bench
 from costplan.plan.demand import demand
 from costplan.plan.evaluate import Simulated
@@ -55,12 +56,13 @@ class PlanOptions:
 
 def plan(workload: Workload, *, today: date, seed: int = 0, model: str | None = None,
          prices: Iterable[Price] | None = None, profiles: Sequence[Profile] = (),
-         options: PlanOptions | None = None, progress: Progress | None = None) -> PlanSet:
+         options: PlanOptions | None = None, progress: Progress | None = None,
+         observed: Sequence[Observed] = ()) -> PlanSet:
     """The cheapest ways to serve ``workload`` within its limits, ranked by $ per 1M output tokens.
 
     ``prices`` replaces the shipped table, ``profiles`` go before the shipped ones of their GPUs, ``model`` before
-    the workload's own. An infeasible workload gives an empty set with the nearest relaxations. Raises InputError
-    for a workload that names unknown things.
+    the workload's own; ``observed`` are the user's own runs, which correct step times near them. An infeasible workload
+    gives an empty set with the nearest relaxations. Raises InputError for a workload that names unknown things.
     """
     opts = options or PlanOptions()
     table = shipped_prices() if prices is None else tuple(prices)
@@ -68,7 +70,7 @@ def plan(workload: Workload, *, today: date, seed: int = 0, model: str | None = 
     market = Market(offers(workload.constraints, table), workload.constraints, today, table)
     candidates = space(asked.spec, workload.candidates, workload.constraints, market.prices,
                        max_tokens=asked.shape.max_tokens, model=model or workload.model or asked.spec.name)
-    bench = Bench(asked, {gpu_key(p.gpu) or p.gpu: p for p in profiles})
+    bench = Bench(asked, {gpu_key(p.gpu) or p.gpu: p for p in profiles}, observed=tuple(observed))
     evaluator = Simulated(asked, bench, opts.sample_requests)
     need = demand(asked, opts.sample_requests)
     searcher = Search(asked, candidates, bench, evaluator, market, need,

@@ -132,7 +132,8 @@ class Knobs:
         smooth = replace(self.question.workload, arrivals=GammaArrivals(self.question.rate or 1.0))
         asked = question(smooth, self.question.seed, self.best.candidate.config.model)
         bench = self.evaluator.bench
-        ev = Simulated(asked, Bench(asked, bench.profiles, bench.models, bench.ranges, bench.tables), self.evaluator.n)
+        same = Bench(asked, bench.profiles, bench.models, bench.ranges, bench.tables, bench.observed)
+        ev = Simulated(asked, same, self.evaluator.n)
         yield self._result("traffic", "bursts smoothed to Poisson",
                            Sizer(asked, ev, self.market, asked.targets).draft(self.best.candidate))
 

@@ -50,8 +50,9 @@ def errors(model: KernelLatencyModel, run: Outcome) -> Errors:
     shares = {e: first * prefill.shares.get(e, 0.0) + (1 - first) * decode.shares.get(e, 0.0)
               for e in {*decode.shares, *prefill.shares}}
     kernels = math.hypot((1 - first) * decode.log_sd, first * prefill.log_sd)
-    step = math.hypot(kernels, residual_log_sd("output_tok_s", evidence))
-    whole = math.hypot(prefill.log_sd, residual_log_sd("ttft", prefill.evidence))
+    surer = model.narrowing
+    step = math.hypot(kernels, residual_log_sd("output_tok_s", evidence)) * surer.get("step", 1.0)
+    whole = math.hypot(prefill.log_sd, residual_log_sd("ttft", prefill.evidence)) * surer.get("ttft", 1.0)
     return Errors(step, math.sqrt(max(0.0, whole * whole - step * step)), evidence, shares, decode, prefill)
 
 

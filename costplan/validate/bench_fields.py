@@ -44,7 +44,7 @@ def text_of(raw: bytes, where: str) -> str:
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as e:
-        raise InputError("not UTF-8 text", where=where, hint="a result file of a benchmark is JSON, JSONL or CSV") from e
+        raise InputError("not UTF-8 text", where=where, hint="a benchmark writes JSON, JSONL or CSV") from e
 
 
 def documents(text: str, where: str) -> list[tuple[str, Any]]:

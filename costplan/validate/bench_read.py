@@ -33,11 +33,8 @@ def read_runs(path: Path, given: Mapping[str, float | None] | None = None) -> Re
     raw = read_result(path)
     text = text_of(raw, str(path))
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    stripped = text.lstrip()
-    if stripped[:1] in ("{", "["):
-        runs = _json(documents(text, str(path)), given or {})
-    else:
-        runs = _csv(text, str(path))
+    is_json = text.lstrip()[:1] in ("{", "[")
+    runs = _json(documents(text, str(path)), given or {}) if is_json else _csv(text, str(path))
     return ResultFile(str(path), digest, tuple(runs))
 
 
@@ -63,18 +60,18 @@ def _one(value: Mapping[str, Any], where: str, given: Mapping[str, float | None]
     keys = set(value)
     if "benchmarks" in keys:
         return guidellm(value, where)
-    if {"performance", "request_info"} <= keys:
-        return [trtllm(value, where)]
-    if "request_throughput" in keys and isinstance(value["request_throughput"], Mapping):
-        return [aiperf(value, where)]
-    if {"avg_ts", "n_prompt"} <= keys:
-        return [llama_bench(value, where)]
     if "avg_latency" in keys:
         return [latency(value, where, given)]
     if {"elapsed_time", "num_requests"} <= keys:
         return [throughput(value, where, given)]
-    if "output_throughput" in keys and keys & {"completed", "num_prompts", "total_output_tokens"}:
-        return [serving(value, where)]
+    told = (
+        (trtllm, {"performance", "request_info"} <= keys),
+        (aiperf, isinstance(value.get("request_throughput"), Mapping)),
+        (llama_bench, {"avg_ts", "n_prompt"} <= keys),
+        (serving, "output_throughput" in keys and keys & {"completed", "num_prompts", "total_output_tokens"}))
+    for read, fits in told:
+        if fits:
+            return [read(value, where)]
     raise InputError("not a benchmark result that is known", where=where, hint=f"known: {KNOWN}")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from costplan.core.errors import InputError
@@ -174,10 +175,9 @@ def llama_bench(data: Mapping[str, Any], where: str) -> BenchRun:
     rate, prompt, made = f.number("avg_ts"), f.number("n_prompt"), f.number("n_gen")
     if rate is None:
         raise InputError("avg_ts: must be positive", where=where)
-    run = {"tool": "llama-bench", "where": where, "load_kind": LoadKind.BATCH1, "load_value": 1.0, "engine": "llama.cpp",
-           "model": f.text("model_type"), "gpu": f.text("gpu_info"),
-           "skipped": "llama.cpp is none of the engines that costplan predicts (vllm, sglang, trtllm)"}
+    run = BenchRun("llama-bench", where, LoadKind.BATCH1, 1.0, engine="llama.cpp", model=f.text("model_type"),
+                   gpu=f.text("gpu_info"),
+                   skipped="llama.cpp is none of the engines that costplan predicts (vllm, sglang, trtllm)")
     if prompt and not made:
-        return BenchRun(**run, isl=prompt, osl=1.0, ttft_s=prompt / rate)  # type: ignore[arg-type]
-    return BenchRun(**run, isl=max(1.0, f.number("n_depth") or 1.0), osl=made, tpot_s=1 / rate,  # type: ignore[arg-type]
-                    output_tok_s=rate)
+        return replace(run, isl=prompt, osl=1.0, ttft_s=prompt / rate)
+    return replace(run, isl=max(1.0, f.number("n_depth") or 1.0), osl=made, tpot_s=1 / rate, output_tok_s=rate)

@@ -175,9 +175,12 @@ def _compare(run: BenchRun, dep: Deployment, asked: Load) -> Compared:
     found = predict(dep, asked, budget=room_for(dep, asked), operate=operate)
     measured = {"tpot": run.tpot_s if asked.osl > 1 else None,
                 "ttft": None if asked.kind is LoadKind.ALL_AT_ONCE else run.ttft_s, "output_tok_s": run.output_tok_s}
-    if asked.kind is LoadKind.RATE and run.output_tok_s and (
-            run.output_tok_s >= KEEPS_UP * asked.value * asked.osl or not found.point.saturated):
-        measured["output_tok_s"] = None
+    if asked.kind is LoadKind.RATE and run.output_tok_s:
+        keeps_up = run.output_tok_s >= KEEPS_UP * asked.value * asked.osl
+        if keeps_up or not found.point.saturated:
+            measured["output_tok_s"] = None
+        if not keeps_up or found.point.saturated:  # a queue that grows: TTFT says how long the run was
+            measured["ttft"] = None
     errors, scales = {}, {}
     for metric, value in measured.items():
         stated = getattr(found, _FIELDS[metric])
@@ -203,6 +206,13 @@ def before_after(c: Calibrated) -> dict[str, tuple[int, float, float | None]]:
     return out
 
 
+def disagreements(c: Calibrated) -> list[str]:
+    """Metrics of which no run foretells the others."""
+    return [f"{metric}: corrected by the others, each run is further off ({after:.0%} instead of {before:.0%}); more "
+            "runs, or runs at the load that you plan for, would help"
+            for metric, (_, before, after) in before_after(c).items() if after is not None and after > before]
+
+
 def file_values(c: Calibrated, files: Sequence[ResultFile], day: str) -> dict[str, Any]:
     """The calibration file, as plain values. Paths are left out: only file names travel."""
     s = c.runs[0].observed.setting
@@ -218,8 +228,8 @@ def file_values(c: Calibrated, files: Sequence[ResultFile], day: str) -> dict[st
 
 
 def _run_values(x: Compared) -> dict[str, Any]:
-    lanes = x.observed.setting.load
-    values: dict[str, Any] = {"source": _name(x.run.where), "load": str(x.load.kind), "value": _short(math.exp(lanes[1])),
+    each = math.exp(x.observed.setting.load[1])
+    values: dict[str, Any] = {"source": _name(x.run.where), "load": str(x.load.kind), "value": _short(each),
                               "isl": _short(x.load.isl), "osl": _short(x.load.osl)}
     for metric in METRICS:
         if metric in x.observed.log_error:

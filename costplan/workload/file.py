@@ -159,6 +159,7 @@ class WorkloadFile(Door):
     diurnal: Annotated[list[Annotated[float, Field(ge=0, le=1e9)]], Field(
         min_length=24, max_length=24, description="relative load of each hour of the day")] | None = None
     hosted_api: HostedApiFile | None = None
+    calibration: Annotated[Text, Field(description="file of costplan calibrate, relative to this one")] | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> WorkloadFile:

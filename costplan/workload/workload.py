@@ -100,7 +100,8 @@ class Workload:
     """Arrivals, lengths, shared prefixes, limits and choices.
 
     Lengths come from ``lengths`` or, where that is None, from the requests of ``trace`` in their order.
-    ``model_path`` is set where ``model`` is a path. ``diurnal`` holds 24 weights of mean 1.
+    ``model_path`` is set where ``model`` is a path; ``calibrations`` are files of own runs.
+    ``diurnal`` holds 24 weights of mean 1.
     """
 
     name: str
@@ -117,6 +118,7 @@ class Workload:
     hosted_api: HostedApi | None = None
     description: str = ""
     model_path: Path | None = None
+    calibrations: tuple[Path, ...] = ()
     path: Path | None = field(default=None, compare=False)
 
     @property
