@@ -13,7 +13,7 @@ from costplan.catalog.price import Price, Purchase
 from costplan.core.errors import InputError, UnknownNameError
 from costplan.core.shipped import shipped_dir
 from costplan.perf.assemble import ENGINES
-from costplan.perf.calibration_file import Calibration
+from costplan.perf.calibration import Calibration
 from costplan.profile.store import Profile
 from costplan.workload.load import load_workload
 from costplan.workload.workload import Workload

@@ -14,8 +14,7 @@ from costplan.catalog.models import model as find_model
 from costplan.core.dtypes import dtype
 from costplan.core.errors import InputError, UnknownNameError
 from costplan.perf.assemble import ENGINES
-from costplan.perf.calibration import nearest_words, setting_of
-from costplan.perf.calibration_file import Calibration, read_calibrations
+from costplan.perf.calibration import Calibration, nearest_words, setting_of
 from costplan.perf.layout import Layout
 from costplan.perf.overhead import version_key
 from costplan.perf.predict import Deployment, Prediction
@@ -120,7 +119,11 @@ def assumed(gpu_name: str, dep: Deployment, asked: Load | None = None) -> tuple[
 
 def tuned_by(paths: Sequence[Path] | None) -> Calibration:
     """The user's calibration files as one; an empty one without any."""
-    return read_calibrations(paths or ())
+    if not paths:
+        return Calibration("", ())
+    from costplan.perf.calibration_file import read_calibrations
+
+    return read_calibrations(paths)
 
 
 def calibration_notes(tuned: Calibration, dep: Deployment, asked: Load | None) -> tuple[str, ...]:

@@ -38,6 +38,15 @@ class Observed:
 
 
 @dataclass(frozen=True, slots=True)
+class Calibration:
+    """A calibration as predictions use it, and what a reader must know about it."""
+
+    name: str
+    observed: tuple[Observed, ...]
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Correction:
     """Of one metric: add ``log_shift`` to its logarithm, multiply its scale by ``narrowing``. ``runs`` count."""
 
@@ -87,9 +96,10 @@ def correction(observed: Sequence[Observed], metric: str, asked: Setting, log_sd
     own = np.minimum(prior.diagonal(), 0.999)
     cov = prior - np.diag(prior.diagonal()) + np.diag(own + (1 - own) / _weights(prior, own, z))
     solved = np.linalg.solve(cov, np.column_stack([z, k]))
-    shift, explained = float(k @ solved[:, 0]), float(min(0.99, max(0.0, k @ solved[:, 1])))
+    shift, explained = float(k @ solved[:, 0]), min(0.99, max(0.0, float(k @ solved[:, 1])))
     level: int = max(depth(o.setting, asked) for o, _ in near)
-    learned = _scale(float(z @ solved[:, 0]), len(near)) ** float(np.max(k / own))
+    nearness = float(np.max(k / own))
+    learned = math.pow(_scale(float(z @ solved[:, 0]), len(near)), nearness)
     return Correction(shift * log_sd, math.sqrt(1 - explained) * learned, len(near), level)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -12,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from costplan import __version__
 from costplan.core.yaml_door import YamlDocument, check, read_yaml
-from costplan.perf.calibration import METRICS, Observed
+from costplan.perf.calibration import METRICS, Calibration, Observed
 from costplan.perf.kinship import Setting
 from costplan.perf.steady import LoadKind
 
@@ -84,15 +83,6 @@ class CalibrationFile(_Door):
     sources: Annotated[list[SourceFile], Field(min_length=1, max_length=MAX_RUNS)]
     runs: Annotated[list[RunFile], Field(min_length=1, max_length=MAX_RUNS)]
     errors: dict[Word, ErrorFile] = {}
-
-
-@dataclass(frozen=True, slots=True)
-class Calibration:
-    """A calibration as predictions use it, and what a reader must know about it."""
-
-    name: str
-    observed: tuple[Observed, ...]
-    warnings: tuple[str, ...] = ()
 
 
 def read_calibration(path: Path) -> Calibration:

@@ -8,7 +8,7 @@ from costplan.perf.calibration import METRICS
 from costplan.report.columns import Column, facts, heading, table
 from costplan.report.numbers import seconds, significant
 from costplan.report.style import Style
-from costplan.validate.calibrate import Calibrated, Compared, before_after
+from costplan.validate.calibrate import Calibrated, Compared
 
 _LABELS = {"tpot": "TPOT", "ttft": "TTFT", "output_tok_s": "output tok/s"}
 
@@ -23,7 +23,7 @@ def calibrate_text(c: Calibrated, path: str, style: Style) -> str:
         columns += [Column(_LABELS[m], right=True), Column("predicted", right=True), Column("off", right=True)]
     rows = [_row(x) for x in c.runs]
     errors = [[_LABELS[m], str(k), _percent(before), "-" if after is None else _percent(after)]
-              for m, (k, before, after) in before_after(c).items()]
+              for m, (k, before, after) in c.errors.items()]
     errors_table = table([Column("median error"), Column("runs", right=True), Column("as predicted", right=True),
                           Column("each corrected by the others", right=True)], errors, style)
     use = facts([("written", path), ("use", f"costplan predict ... --calibration {path}; or calibration: {path} in "

@@ -83,6 +83,23 @@ class Calibrated:
     runs: tuple[Compared, ...]
     skipped: tuple[str, ...]
 
+    @property
+    def errors(self) -> dict[str, tuple[int, float, float | None]]:
+        """By metric: runs, median absolute error as predicted, and with each run corrected by the others only."""
+        out = {}
+        for metric in METRICS:
+            have = [x.observed for x in self.runs if metric in x.observed.log_error]
+            if not have:
+                continue
+            before = statistics.median(abs(math.expm1(-o.log_error[metric])) for o in have)
+            after = None
+            if len(have) > 1:
+                left = [o.log_error[metric] - correction([x for x in have if x is not o], metric, o.setting,
+                                                         o.log_sd[metric]).log_shift for o in have]
+                after = statistics.median(abs(math.expm1(-e)) for e in left)
+            out[metric] = (len(have), before, after)
+        return out
+
 
 def calibrate(files: Sequence[ResultFile], given: Given, progress: Callable[[int, int], None] | None = None,
               ) -> Calibrated:
@@ -189,28 +206,11 @@ def _compare(run: BenchRun, dep: Deployment, asked: Load) -> Compared:
     return Compared(run, asked, found, Observed(setting_of(dep, asked), errors, scales))
 
 
-def before_after(c: Calibrated) -> dict[str, tuple[int, float, float | None]]:
-    """By metric: runs, median absolute error as predicted, and with each run corrected by the others only."""
-    out = {}
-    for metric in METRICS:
-        have = [x.observed for x in c.runs if metric in x.observed.log_error]
-        if not have:
-            continue
-        before = statistics.median(abs(math.expm1(-o.log_error[metric])) for o in have)
-        after = None
-        if len(have) > 1:
-            left = [o.log_error[metric] - correction([x for x in have if x is not o], metric, o.setting,
-                                                     o.log_sd[metric]).log_shift for o in have]
-            after = statistics.median(abs(math.expm1(-e)) for e in left)
-        out[metric] = (len(have), before, after)
-    return out
-
-
 def disagreements(c: Calibrated) -> list[str]:
     """Metrics of which no run foretells the others."""
     return [f"{metric}: corrected by the others, each run is further off ({after:.0%} instead of {before:.0%}); more "
             "runs, or runs at the load that you plan for, would help"
-            for metric, (_, before, after) in before_after(c).items() if after is not None and after > before]
+            for metric, (_, before, after) in c.errors.items() if after is not None and after > before]
 
 
 def file_values(c: Calibrated, files: Sequence[ResultFile], day: str) -> dict[str, Any]:
@@ -223,7 +223,7 @@ def file_values(c: Calibrated, files: Sequence[ResultFile], day: str) -> dict[st
                      "runs": sum(x.run in f.runs for x in c.runs)} for f in files if f.runs],
         "runs": [_run_values(x) for x in c.runs],
         "errors": {m: {"runs": n, "before": _short(b), "after": None if a is None else _short(a)}
-                   for m, (n, b, a) in before_after(c).items()},
+                   for m, (n, b, a) in c.errors.items()},
     }
 
 

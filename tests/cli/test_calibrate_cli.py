@@ -113,15 +113,15 @@ def test_simulations_and_workloads_use_it(result: Path, capsys: pytest.CaptureFi
     tuned = json.loads(capsys.readouterr().out)["summary"]["tpot"]["mean"]
     assert tuned > 1.02 * plain
     (result.parent / "w.yaml").write_text(
-        "name: own\nmodel: llama-3.1-8b\nload: {rate: {requests_per_s: 2}}\nlengths: {isl: {fixed: 1000}, osl: {fixed: 100}}\n"
-        "calibration: c.yaml\n", encoding="utf-8")
+        "name: own\nmodel: llama-3.1-8b\nload: {rate: {requests_per_s: 2}}\n"
+        "lengths: {isl: {fixed: 1000}, osl: {fixed: 100}}\ncalibration: c.yaml\n", encoding="utf-8")
     assert main(["simulate", str(result.parent / "w.yaml"), "-g", "h100_sxm", "-n", "200", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["summary"]["tpot"]["mean"] == pytest.approx(tuned, rel=0.1)
 
 
 def test_a_workload_that_names_no_such_calibration(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "w.yaml").write_text(
-        "name: own\nmodel: llama-3.1-8b\nload: {rate: {requests_per_s: 2}}\nlengths: {isl: {fixed: 1000}, osl: {fixed: 100}}\n"
-        "calibration: no.yaml\n", encoding="utf-8")
+        "name: own\nmodel: llama-3.1-8b\nload: {rate: {requests_per_s: 2}}\n"
+        "lengths: {isl: {fixed: 1000}, osl: {fixed: 100}}\ncalibration: no.yaml\n", encoding="utf-8")
     assert main(["simulate", str(tmp_path / "w.yaml"), "-g", "h100_sxm"]) == 2
     assert "w.yaml:5: calibration: no such file" in capsys.readouterr().err
