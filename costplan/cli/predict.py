@@ -40,6 +40,12 @@ def predict(
                                                                            "default].")] = None,
     profile: Annotated[str | None, typer.Option(help="Profile name or folder [best shipped one].")] = None,
     calibration: Calibrations = None,
+    spec_draft: Annotated[str | None, typer.Option(help="Speculative decoding by mtp, eagle, ngram, or a draft "
+                                                        "model.")] = None,
+    acceptance: Annotated[float | None, typer.Option(min=0, max=1, help="Share of its guesses that are kept.")] = None,
+    draft_tokens: Annotated[int | None, typer.Option(min=1, max=16, help="Guesses per cycle [4].")] = None,
+    acceptance_spread: Annotated[float | None, typer.Option(min=0, max=1, help="Standard deviation of the acceptance "
+                                                                               "between requests [0.1].")] = None,
     price: Annotated[float | None, typer.Option(min=0.0001, help="USD per GPU and hour [cheapest on-demand "
                                                                  "listed].")] = None,
     json_: Annotated[bool, typer.Option("--json", help="JSON: seconds, bytes, USD; fractions, not percent.")] = False,
@@ -57,6 +63,7 @@ def predict(
         manifest_of,
         tuned_by,
     )
+    from costplan.cli.speculative_inputs import speculated
     from costplan.perf.calibration import calibrated
     from costplan.perf.predict import predict as run
     from costplan.profile.store import Profile
@@ -73,7 +80,8 @@ def predict(
     tuned = tuned_by(calibration)
     found = calibrated(run(dep, asked, profile=own, operate=operate), dep, asked, tuned.observed)
     answer = Answer(dep, asked, found, cost_of(found, dep, osl, price), manifest_of(found, own),
-                    (*assumed(gpu, dep, asked), *calibration_notes(tuned, dep, asked)))
+                    (*assumed(gpu, dep, asked), *calibration_notes(tuned, dep, asked)),
+                    speculated(dep, asked, found, own, spec_draft, acceptance, draft_tokens, acceptance_spread))
     warn(answer.warnings)
     if json_:
         from costplan.report.predict_json import predict_json

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from costplan.core.evidence import Estimate, Evidence
 from costplan.perf.latency import StepTime
 from costplan.perf.predict import Deployment, Prediction
+from costplan.perf.speculative import Speculation
 from costplan.perf.steady import Load, LoadKind
 from costplan.plan.cost import Cost
 from costplan.profile.manifest import Manifest
@@ -38,6 +39,7 @@ class Answer:
     cost: Cost | None
     manifest: Manifest | None
     assumed: tuple[str, ...] = ()
+    speculative: Speculation | None = None
 
     @property
     def metrics(self) -> tuple[Metric, ...]:

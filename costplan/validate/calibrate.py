@@ -26,6 +26,7 @@ from costplan.validate.bench_run import BenchRun
 from costplan.validate.run import room_for
 
 SPREAD = 0.2
+MOST_REQUESTS = 100_000
 KEEPS_UP = 0.95
 """An open loop that serves this share of what arrives says nothing about throughput: it repeats the load."""
 
@@ -180,12 +181,13 @@ def load(run: BenchRun, g: Given) -> Load:
     value = _asked(run, "how requests arrived", "--concurrency N or --rate X", value if kind else None)
     isl = _asked(run, "how long the prompts were", "--isl N", g.isl or run.isl)
     osl = _asked(run, "how long the answers were", "--osl N", g.osl or run.osl)
-    if isl + osl > 100_000_000 or value > 1e7:
-        raise InputError("the load is too large", where=run.where)
+    if isl + osl > 100_000_000 or value > 1_000_000:
+        raise InputError("the load is too large", where=run.where, hint="are these tokens and requests?")
     assert kind is not None
     spread = g.spread if g.spread is not None else run.spread
     fixed = kind in (LoadKind.STATIC_BATCH, LoadKind.BATCH1)
-    return Load(kind, value, isl, osl, run.requests, 0.0 if fixed else SPREAD if spread is None else spread)
+    requests = None if run.requests is None else min(run.requests, MOST_REQUESTS)
+    return Load(kind, value, isl, osl, requests, 0.0 if fixed else SPREAD if spread is None else spread)
 
 
 def _compare(run: BenchRun, dep: Deployment, asked: Load) -> Compared:
