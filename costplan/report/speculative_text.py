@@ -24,8 +24,8 @@ def speculative_text(s: Speculation, style: Style) -> list[str]:
                                     f"{percent(s.spread)} kept: {significant(s.tokens_per_cycle)} tokens a cycle"),
                     ("this load", verdict + best)], style), "", *table(columns, rows, style), "", *facts([
                         ("speed-up", "tokens/s of a sequence over those without drafts; at p95: wall clock of the "
-                                     "slowest 1 in 20 answers, which decides; break-even: least share of drafts kept that is "
-                                     "no loss; TTFT is not counted, and the metrics above are without drafts"),
+                                     "slowest 1 in 20 answers, which decides; break-even: least share of drafts kept "
+                                     "that is no loss; TTFT is not counted, and the metrics above are without drafts"),
                         ("memory", f"drafts take {gib(s.draft_weight_bytes)} of weights on each GPU, and their KV, "
                                    "from the KV cache above")], style)]
 
