@@ -35,9 +35,9 @@ def load_workload(path: str | Path) -> Workload:
 
 def load_profile(path_or_name: str | Path) -> Profile:
     """The measured profile in a folder, or the shipped one of that name. Raises ProfileError, UnknownNameError."""
-    from costplan.profile.store import Profile
+    from costplan.perf.devices import open_profile
 
-    return Profile.load(path_or_name)
+    return open_profile(path_or_name)
 
 
 def load_prices(path: str | Path) -> tuple[Price, ...]:

@@ -42,3 +42,8 @@ class GpuSpec:
     def peak(self, compute: str) -> float | None:
         """Dense peak FLOP/s of format ``compute``; None where the device has no such unit."""
         return self.peak_flops.get(compute)
+
+    @property
+    def is_cpu(self) -> bool:
+        """A processor, not an accelerator: no tensor parallelism, no graphs, no collectives."""
+        return self.vendor.upper() == "CPU" or self.arch.lower() == "cpu"

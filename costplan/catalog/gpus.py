@@ -1,21 +1,23 @@
 """The GPU catalogue: two plain tables, and names as people and drivers write them.
 
 ``data/gpus.csv`` says what a device is and how it is called; ``data/gpu_facts.csv`` holds every number with
-its unit and source. A value without a source cannot be written down there.
+its unit and source. A value without a source cannot be written down there. Devices that somebody measured come
+on top, for this process: `add_device`, or `look_further` for those that lie on disk.
 """
 
 from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from costplan.catalog.device_spec import same_device
 from costplan.catalog.gpu_spec import GpuSpec
-from costplan.core.errors import CostplanError, UnknownNameError
+from costplan.core.errors import CostplanError, InputError, UnknownNameError
 from costplan.core.units import GB, GIB, MIB
 
 _DATA = Path(__file__).parent / "data"
@@ -30,10 +32,50 @@ _FILLER = frozenset((
     "geforce", "google", "gpu", "habana", "huawei", "inc", "instinct", "intel", "micro", "nvidia", "tensor",
     "tesla"))
 
+_added: dict[str, GpuSpec] = {}
+_elsewhere: list[Callable[[], Iterable[GpuSpec]]] = []
+
+
+def gpus() -> Mapping[str, GpuSpec]:
+    """All devices by key: the catalogue's in its order, then those that were added."""
+    return MappingProxyType({**shipped_gpus(), **_added}) if _added else shipped_gpus()
+
+
+def add_device(spec: GpuSpec) -> None:
+    """Make a measured device known in this process; of two with one name the first stays.
+
+    Raises InputError where the catalogue has the name with other numbers.
+    """
+    known = shipped_gpus().get(spec.name)
+    if known is not None and not same_device(known, spec):
+        raise InputError(f"{spec.name} is in the catalogue with other numbers", where="device_spec",
+                         hint=f"leave out device_spec for a {known.title}, or give the device a name of its own")
+    if known is None:
+        _added.setdefault(spec.name, spec)
+
+
+def look_further(find: Callable[[], Iterable[GpuSpec]]) -> None:
+    """Ask ``find`` for more devices, once, when a name is first not known."""
+    _elsewhere[:] = [find]
+
+
+def search_elsewhere() -> None:
+    """Add the devices of `look_further` now: a list of all devices needs them."""
+    while _elsewhere:
+        for spec in _elsewhere.pop()():
+            if spec.name not in shipped_gpus():
+                add_device(spec)
+
+
+def forget_devices() -> None:
+    """Back to the catalogue alone."""
+    _added.clear()
+    _elsewhere.clear()
+
 
 @lru_cache(maxsize=1)
-def gpus() -> Mapping[str, GpuSpec]:
-    """All devices by key, in catalogue order."""
+def shipped_gpus() -> Mapping[str, GpuSpec]:
+    """The devices of the catalogue by key, in its order."""
     facts: dict[str, dict[str, tuple[float, str]]] = {}
     for row in _rows("gpu_facts.csv"):
         value = float(row["value"]) * _UNITS[row["unit"]]
@@ -55,7 +97,14 @@ def gpu(name: str, *, where: str | None = None) -> GpuSpec:
 
 def gpu_key(name: str) -> str | None:
     """Catalogue key of ``name``, or None where it is not known."""
-    return _names().get(_plain(name))
+    plain = _plain(name)
+    if plain not in _names() and _of_added(plain) is None:
+        search_elsewhere()
+    return _names().get(plain) or _of_added(plain)
+
+
+def _of_added(plain: str) -> str | None:
+    return next((key for key in _added if _plain(key) == plain), None)
 
 
 def gpu_name_note(name: str) -> str | None:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 import typer
 
 from costplan import __version__
+
+if TYPE_CHECKING:
+    from costplan.catalog.gpu_spec import GpuSpec
 
 EXIT_CODES = ("Exit codes: 0 done, 1 an audited claim is wrong, 2 bad usage or input, 4 environment, 5 no plan holds "
               "the limits, 70 a bug of ours, 130 interrupted.")
@@ -30,6 +34,16 @@ def _version(show: bool) -> None:
 def root(_: bool = typer.Option(False, "--version", help="Print the version and exit.", callback=_version,
                                 is_eager=True)) -> None:
     """Options of all commands."""
+    from costplan.catalog.gpus import look_further
+
+    look_further(_devices_on_disk)
+
+
+def _devices_on_disk() -> Iterable[GpuSpec]:
+    """Devices of the profiles in the search path: read when a name is not in the catalogue."""
+    from costplan.perf.devices import devices_on_disk
+
+    return devices_on_disk()
 
 
 def _register() -> None:
@@ -37,6 +51,7 @@ def _register() -> None:
         audit,
         calibrate,
         catalog,
+        doctor,
         emit,
         explain,
         kv,
@@ -61,6 +76,7 @@ def _register() -> None:
     app.command("validate", short_help="The error against published measurements.")(validate.validate)
     app.command("calibrate", short_help="Correct predictions by own benchmark results.")(calibrate.calibrate)
     app.command("audit", short_help="Is a published speed, size or cost possible?")(audit.audit)
+    app.command("doctor", short_help="What can be measured here, and what does not fit together.")(doctor.doctor)
     app.command("schema", short_help="JSON Schema of workload.yaml or of JSON output.")(schema.schema)
     app.add_typer(workload.app, name="workload")
     app.add_typer(profile.app, name="profile")

@@ -21,7 +21,7 @@ Output = Annotated[Path | None, typer.Option("-o", "--output", help="Write to th
 def gpus(name: Annotated[str | None, typer.Argument(help="One GPU, with all its fields and sources.")] = None,
          as_json: Json = False, output: Output = None) -> None:
     """GPUs: memory, bandwidth, dense peaks, links; every number has a source."""
-    from costplan.catalog.gpus import gpu, gpu_name_note
+    from costplan.catalog.gpus import gpu, gpu_name_note, search_elsewhere
     from costplan.catalog.gpus import gpus as all_gpus
     from costplan.cli.output import emit, emit_json, style, warn
     from costplan.profile.store import list_profiles
@@ -29,6 +29,7 @@ def gpus(name: Annotated[str | None, typer.Argument(help="One GPU, with all its 
     from costplan.report.catalog_text import gpu_text, gpus_text
 
     measured = frozenset(p.manifest.gpu for p in list_profiles() if p.manifest)
+    search_elsewhere()
     if name is not None:
         spec = gpu(name)
         warn([note] if (note := gpu_name_note(name)) else [])

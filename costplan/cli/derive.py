@@ -44,7 +44,7 @@ def _derivation(p: Plan, spec: ModelSpec, s: PlanSet, own: Profile | None,
                 observed: Sequence[Observed]) -> Derivation:
     c = p.config
     model = latency_model(spec, find_gpu(c.gpu), c.layout, engine=c.engine, weight_dtype=c.weight_dtype,
-                          kv_dtype=c.kv_dtype, profile=own)
+                          kv_dtype=c.kv_dtype, profile=own, block_size=c.block_size)
     dep = Deployment(spec, find_gpu(c.gpu), c.layout, engine=c.engine, weight_dtype=c.weight_dtype, kv_dtype=c.kv_dtype)
     model = calibrated_model(model, dep, observed)
     seqs = decoding(p)

@@ -17,7 +17,11 @@ def explain(
     plan: Annotated[str, typer.Argument(help="File written by: costplan plan WORKLOAD --json -o FILE; or a workload, "
                                              "which is planned first.")],
     rank: Annotated[int, typer.Option(min=1, help="Which of its plans.")] = 1,
+    profile: Annotated[list[str] | None, typer.Option(help="Measured profile for a workload, by name or folder; may be "
+                                                           "given again.")] = None,
     calibration: Calibrations = None,
+    price: Annotated[list[str] | None, typer.Option(help="Your price per GPU and hour for a workload, "
+                                                         "NAME=USD.")] = None,
     json_: Annotated[bool, typer.Option("--json", help="JSON: title, number, value, formula, source.")] = False,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Write to this file instead.")] = None,
 ) -> None:
@@ -26,9 +30,10 @@ def explain(
     from costplan.core.errors import InputError
     from costplan.report.explain_text import chapters, explain_text
 
-    if calibration and plan.lower().endswith(".json"):
-        raise InputError("a plan file is done: give --calibration to the command that wrote it", where="--calibration")
-    found = read_plan(Path(plan)) if plan.lower().endswith(".json") else _planned(plan, calibration)
+    written = plan.lower().endswith(".json")
+    if written and (profile or price or calibration):
+        raise InputError("--profile, --calibration and --price belong to a workload, this is the file of a plan")
+    found = read_plan(Path(plan)) if written else _planned(plan, profile, price, calibration)
     chosen = found.ranked(rank)
     if json_:
         emit_json({"schema": "costplan.explain/1", "plan": chosen.name, "numbers": [
@@ -38,24 +43,35 @@ def explain(
         emit(explain_text(found, chosen, style(output)), output)
 
 
-def _planned(workload: str, calibration: list[Path] | None) -> PlanFile:
+def _planned(workload: str, profile: list[str] | None, price: list[str] | None,
+             calibration: list[Path] | None) -> PlanFile:
     """The plan of a workload, as if written to a file and read back."""
     from datetime import date
 
     from costplan.cli.derive import document
-    from costplan.cli.plan_inputs import digests, find_workload, price_table
+    from costplan.cli.plan_inputs import (
+        digests,
+        find_workload,
+        price_table,
+        profiles_named,
+        with_devices_of,
+        with_stated,
+    )
     from costplan.cli.predict_inputs import tuned_by
     from costplan.cli.progress import Progress
     from costplan.plan.planner import plan
     from costplan.report.plan_file import parse_plan
 
-    asked, progress = find_workload(workload), Progress.of_terminal()
+    profiles = profiles_named(profile)
+    table = with_stated(price_table(None), price, date.today())
+    asked, progress = with_devices_of(find_workload(workload), profiles), Progress.of_terminal()
     tuned = tuned_by([*(calibration or ()), *asked.calibrations])
     try:
-        found = plan(asked, today=date.today(), progress=progress.told, observed=tuned.observed)
+        found = plan(asked, today=date.today(), prices=table, profiles=profiles, observed=tuned.observed,
+                     progress=progress.told)
     finally:
         progress.clear()
-    text = document(found, digests(asked, 0, None, (), price_table(None), tuned), (), tuned.observed)
+    text = document(found, digests(asked, 0, None, profiles, table, tuned), profiles, tuned.observed)
     return parse_plan(text.encode(), workload)
 
 

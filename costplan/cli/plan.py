@@ -36,6 +36,8 @@ def plan(
     calibration: Calibrations = None,
     prices: Annotated[Path | None, typer.Option(help="CSV of your own prices, or of SkyPilot's catalogue, instead "
                                                      "of the shipped ones.")] = None,
+    price: Annotated[Names, typer.Option(help="Your price per GPU and hour, NAME=USD, instead of listed ones; may be "
+                                              "given again.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the requests drawn.")] = 0,
     top: Annotated[int, typer.Option(min=1, max=200, help="Plans to show.")] = 10,
     exhaustive: Annotated[bool, typer.Option("--exhaustive", help="Leave out only what a bound excludes.")] = False,
@@ -49,7 +51,17 @@ def plan(
     Exit code 5: no plan holds the limits; the nearest relaxations are printed.
     """
     from costplan.cli.output import emit, say, warn
-    from costplan.cli.plan_inputs import Overrides, digests, find_workload, overridden, price_table, profiles_named
+    from costplan.cli.plan_inputs import (
+        Overrides,
+        digests,
+        find_workload,
+        overridden,
+        price_table,
+        profiles_named,
+        with_devices_of,
+        with_stated,
+    )
+    from costplan.cli.predict_inputs import tuned_by
     from costplan.cli.progress import Progress
     from costplan.core.errors import InputError
 
@@ -57,10 +69,11 @@ def plan(
         raise InputError("choose one of --json, --csv and --markdown")
     asked = overridden(find_workload(workload), Overrides(
         gpu, engine, weights, kv, provider, region, purchase, max_gpus, budget, headroom, spare))
-    profiles, table = profiles_named(profile), price_table(prices)
     from datetime import date
 
-    from costplan.cli.predict_inputs import tuned_by
+    profiles = profiles_named(profile)
+    asked = asked if gpu else with_devices_of(asked, profiles)
+    table = with_stated(price_table(prices), price, date.today())
     from costplan.plan.planner import PlanOptions
     from costplan.plan.planner import plan as search
 

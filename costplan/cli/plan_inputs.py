@@ -6,14 +6,17 @@ import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from datetime import date
 from hashlib import sha256
 from pathlib import Path
 
+from costplan.catalog.gpus import gpu as find_gpu
 from costplan.catalog.price import Price, Purchase
 from costplan.core.errors import InputError, UnknownNameError
 from costplan.core.shipped import shipped_dir
 from costplan.perf.assemble import ENGINES
 from costplan.perf.calibration import Calibration
+from costplan.perf.devices import DEVICE_SPEC, open_profile
 from costplan.profile.store import Profile
 from costplan.workload.load import load_workload
 from costplan.workload.workload import Workload
@@ -86,8 +89,8 @@ def _check(flag: str, given: tuple[str, ...] | None, known: Iterable[str]) -> No
 
 
 def profiles_named(given: list[str] | None) -> tuple[Profile, ...]:
-    """Profiles by name or folder."""
-    return tuple(Profile.load(name) for name in given or ())
+    """Profiles by name or folder; the devices that they bring are known from then on."""
+    return tuple(open_profile(name) for name in given or ())
 
 
 def price_table(path: Path | None) -> tuple[Price, ...]:
@@ -104,6 +107,41 @@ def price_table(path: Path | None) -> tuple[Price, ...]:
         reasons = sorted(found.skipped, key=lambda why: -found.skipped[why])
         warn([f"{path}: {sum(found.skipped.values()):,} rows left out, most of them: {', '.join(reasons[:3])}"])
     return found.prices
+
+
+def with_devices_of(w: Workload, profiles: Iterable[Profile]) -> Workload:
+    """``w`` with the devices that the user's profiles bring along among its candidates."""
+    if w.candidates.gpus is None:
+        return w
+    brought = [p.gpu for p in profiles if p.manifest.origin.get(DEVICE_SPEC)]
+    return replace(w, candidates=replace(w.candidates, gpus=tuple(dict.fromkeys((*w.candidates.gpus, *brought)))))
+
+
+def with_stated(table: tuple[Price, ...], given: list[str] | None, today: date) -> tuple[Price, ...]:
+    """``table`` with the prices of ``--price NAME=USD`` (per GPU and hour) instead of those listed for that device.
+
+    Any number of devices up to a node can be had. Raises InputError, UnknownNameError.
+    """
+    for text in given or ():
+        name, equals, amount = text.partition("=")
+        usd = _usd(amount)
+        if not equals or usd is None:
+            raise InputError(f"expected NAME=USD, got {text!r}"[:120], where="--price", hint="--price h100_sxm=2.49")
+        gpu = find_gpu(name.strip(), where="--price")
+        counts = [n for n in (1, 2, 4, 8) if n < gpu.gpus_per_node] + [gpu.gpus_per_node]
+        own = tuple(Price("yours", "all", f"{n}x {gpu.name}", gpu.name, n, Purchase.ON_DEMAND, usd * n, today,
+                          "stated with --price") for n in counts)
+        table = (*(p for p in table if p.gpu != gpu.name), *own)
+    return table
+
+
+def _usd(text: str) -> float | None:
+    """A price above 0 and below 1,000,000 USD; None for anything else."""
+    try:
+        value = float("" if "_" in text else text)
+    except ValueError:
+        return None
+    return value if 0 < value < 1e6 else None
 
 
 def digests(w: Workload, seed: int, model: str | None, profiles: tuple[Profile, ...],

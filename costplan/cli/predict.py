@@ -65,18 +65,18 @@ def predict(
     )
     from costplan.cli.speculative_inputs import speculated
     from costplan.perf.calibration import calibrated
+    from costplan.perf.devices import open_profile
     from costplan.perf.predict import predict as run
-    from costplan.profile.store import Profile
     from costplan.report.answer import Answer
     from costplan.simulate.operate import operate
 
+    own = open_profile(profile) if profile else None
     dep = deployment(model=model, gpu=gpu, layout=(tp, pp, dp, ep), replicas=replicas, weights=weights, kv=kv,
                      engine=engine, engine_version=engine_version, memory_fraction=memory_fraction,
                      max_model_len=max_model_len, max_num_seqs=max_num_seqs,
                      max_num_batched_tokens=max_num_batched_tokens)
     asked = load(concurrency, rate, isl, osl, spread)
     check_length(dep, asked)
-    own = Profile.load(profile) if profile else None
     tuned = tuned_by(calibration)
     found = calibrated(run(dep, asked, profile=own, operate=operate), dep, asked, tuned.observed)
     answer = Answer(dep, asked, found, cost_of(found, dep, osl, price), manifest_of(found, own),

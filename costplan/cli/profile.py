@@ -9,16 +9,63 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from costplan.cli.profile_diff import diff
+
 if TYPE_CHECKING:
+    from costplan.profile.raw_summary import RawSummary
     from costplan.profile.sanity import Peaks
     from costplan.profile.store import Listed, Profile
 
-app = typer.Typer(help="Measured kernels on disk: import, list, show, verify.", no_args_is_help=True)
+app = typer.Typer(help="Measure the kernels that a workload needs: `costplan profile --workload chat --device cpu`. "
+                       "Or import, list, show, verify, diff profiles.")
 import_app = typer.Typer(help="Make a profile from somebody else's measurements.", no_args_is_help=True)
 app.add_typer(import_app, name="import")
+app.command("diff", short_help="Did kernels become slower between two profiles?")(diff)
 
 _JsonFlag = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
 _PLENTY_OF_L2_BYTES = 256 << 20
+
+
+@app.callback(invoke_without_command=True)
+def measure(
+    ctx: typer.Context,
+    workload: Annotated[list[str] | None, typer.Option("--workload", "-w", help="workload.yaml, or a shipped one by "
+                                                       "name; may be given again.")] = None,
+    model: Annotated[list[str] | None, typer.Option("--model", "-m", help="Instead of the workload's model; may be "
+                                                                          "given again.")] = None,
+    device: Annotated[str, typer.Option(help="cuda or cpu.")] = "cuda",
+    budget: Annotated[str, typer.Option(help="Time to spend: 10m, 90s, 1h.")] = "10m",
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder of the profile (default: your profiles, where "
+                                                                 "plans look).")] = None,
+    tp: Annotated[list[int] | None, typer.Option(help="Tensor-parallel sizes to measure for; again for more.")] = None,
+    engine: Annotated[str, typer.Option(help="Whose kernels to measure: vllm, sglang, trtllm.")] = "vllm",
+    only: Annotated[list[str] | None, typer.Option(help="Only these kernel families: gemm, attention, ...")] = None,
+    backend: Annotated[list[str] | None, typer.Option(help="Only these backends; see `costplan doctor`.")] = None,
+    target: Annotated[float, typer.Option(min=0.001, max=0.5, help="Stop at this relative error of a plan's step "
+                                                                   "time.")] = 0.03,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of inputs, order and held-out shapes.")] = 0,
+    price: Annotated[float | None, typer.Option(min=0, help="USD per hour of this device, for --dry-run.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be measured and what it takes.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")] = False,
+) -> None:
+    """Measure the kernels that a workload needs, on this machine, or look after profiles on disk."""
+    if ctx.invoked_subcommand is not None:
+        return
+    if not workload:
+        sys.stdout.write(ctx.get_help() + "\n")
+        raise typer.Exit(2)
+    from costplan.cli.profile_run import run
+    from costplan.cli.profile_setup import Wish, budget_s, families
+    from costplan.core.errors import UnknownNameError
+    from costplan.perf.assemble import ENGINES
+
+    if device not in ("cpu", "cuda"):
+        raise UnknownNameError("device", device, ("cpu", "cuda"), where="--device")
+    if engine not in ENGINES:
+        raise UnknownNameError("engine", engine, ENGINES, where="--engine")
+    wish = Wish(tuple(workload), tuple(model or ()), device, budget_s(budget), tuple(tp) if tp else None, engine,
+                families(only), tuple(backend) if backend else None, target, seed)
+    run(wish, out=out, dry_run=dry_run, resume=resume, price_usd_per_h=price)
 
 
 @import_app.command("aiconfigurator")
@@ -90,24 +137,32 @@ def _listed(p: Listed) -> dict[str, Any]:
 def show(profile: Annotated[str, typer.Argument(help="Name or folder of a profile.")],
          as_json: _JsonFlag = False) -> None:
     """Show where a profile comes from and what it covers."""
+    from dataclasses import asdict
+
     from costplan.profile.coverage import coverage
+    from costplan.profile.raw_summary import summarise
+    from costplan.profile.samples import read_samples
     from costplan.profile.store import Profile
 
     found = Profile.load(profile)
     groups = coverage(found)
+    samples = read_samples(found)
+    raw = None if samples is None else summarise(samples)
     if as_json:
         content = json.loads((found.folder / "manifest.json").read_text(encoding="utf-8"))
-        _print_json({"manifest": content, "coverage": [
+        _print_json({"manifest": content, "samples": raw and asdict(raw), "coverage": [
             {"family": g.family, **g.texts, "rows": g.rows, "hull": {k: list(v) for k, v in g.hull.items()}}
             for g in groups]})
         return
-    _print_facts(found)
+    _print_facts(found, raw)
     _table(("family", "format, kernel", "rows", "measured from .. to"), [
         (g.family, " ".join(g.texts.values()), f"{g.rows:,}",
          "  ".join(f"{k} {a}..{b}" if a != b else f"{k} {a}" for k, (a, b) in g.hull.items() if b)) for g in groups])
 
 
-def _print_facts(found: Profile) -> None:
+def _print_facts(found: Profile, raw: RawSummary | None) -> None:
+    from costplan.report.profile_text import machine_facts, sample_facts
+
     m = found.manifest
     origin = " ".join(str(m.origin[k]) for k in ("package", "package_version") if m.origin.get(k))
     facts = [("profile", m.name), ("folder", str(found.folder)), ("gpu", f"{m.gpu} ({m.device or 'device unknown'})"),
@@ -115,6 +170,7 @@ def _print_facts(found: Profile) -> None:
              ("origin", origin or "not recorded"), ("licence", m.licence)]
     facts += [(f"version {k}", v or "not recorded") for k, v in m.versions.items()]
     facts += [(f"protocol {k}", str(v)) for k, v in m.protocol.items()]
+    facts += machine_facts(m) + (sample_facts(raw) if raw else [])
     facts += [(f"dropped {f}", ", ".join(f"{k} {n:,}" for k, n in t.dropped.items()))
               for f, t in m.tables.items() if t.dropped]
     _table(("what", "value"), [*facts, *(("note", n) for n in m.notes)])
@@ -123,18 +179,23 @@ def _print_facts(found: Profile) -> None:
 @app.command("verify")
 def verify(profile: Annotated[str | None, typer.Argument(help="Name or folder; all profiles if absent.")] = None,
            as_json: _JsonFlag = False) -> None:
-    """Read every table of one profile, or of all; check sums, schemas and values. Exit code 2 on damage."""
+    """Check sums, schemas and values of one profile, or of all; tables against raw samples. Exit code 2 on damage."""
     from costplan.core.errors import CostplanError
+    from costplan.profile.sample_check import check_samples
+    from costplan.profile.samples import read_samples
     from costplan.profile.store import Profile, list_profiles
 
     checked: list[dict[str, Any]] = []
     for target in [profile] if profile else [str(p.folder) for p in list_profiles()]:
-        entry: dict[str, Any] = {"profile": target, "tables": 0, "rows": 0, "error": None}
+        entry: dict[str, Any] = {"profile": target, "tables": 0, "rows": 0, "rows_with_samples": 0, "error": None}
         try:
             found = Profile.load(target)
             for family in found.families:
                 entry["rows"] += len(found.table(family) or ())
                 entry["tables"] += 1
+            samples = read_samples(found)
+            if samples is not None:
+                entry["rows_with_samples"] = check_samples(found, samples)
         except CostplanError as e:
             entry["error"], entry["hint"] = str(e), e.hint
         checked.append(entry)
@@ -151,7 +212,12 @@ def _verdict(entry: dict[str, Any]) -> str:
     if entry["error"]:
         return f"BAD {entry['profile']}: {entry['error']}"
     return (f"ok  {entry['profile']}: manifest checksum, {entry['tables']} tables: SHA-256, schema, vocabulary and "
-            f"value range of {entry['rows']:,} rows")
+            f"value range of {entry['rows']:,} rows{_backed(entry)}")
+
+
+def _backed(entry: dict[str, Any]) -> str:
+    n = entry["rows_with_samples"]
+    return f"; raw samples: SHA-256, and {n:,} rows equal the median of theirs" if n else ""
 
 
 def _table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:

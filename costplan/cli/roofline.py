@@ -30,16 +30,17 @@ def roofline(
     from costplan.cli.output import emit, emit_json, style, warn
     from costplan.cli.predict_inputs import assumed, deployment
     from costplan.perf.assemble import latency_model
+    from costplan.perf.devices import open_profile
     from costplan.perf.explain import kernel_rows
-    from costplan.profile.store import Profile
     from costplan.report.roofline_text import RooflineView, roofline_json, roofline_text
 
+    own = open_profile(profile) if profile else None
     dep = deployment(model=model, gpu=gpu, layout=(tp, 1, 1, 1), replicas=1, weights=weights, kv=kv, engine=engine,
                      engine_version=None, memory_fraction=None, max_model_len=None, max_num_seqs=None,
                      max_num_batched_tokens=None)
     state = _state(phase, batch, context)
     times = latency_model(dep.spec, dep.gpu, dep.layout, engine=engine, weight_dtype=dep.weight_dtype,
-                          kv_dtype=dep.stored_kv_dtype, profile=Profile.load(profile) if profile else None)
+                          kv_dtype=dep.stored_kv_dtype, profile=own)
     step = times.step(state)
     title = (f"{dep.spec.name} on {dep.gpu.title}, tp {tp}, weights {dep.weight_dtype or dep.spec.weight_dtype}, KV "
              f"{dep.stored_kv_dtype}: one {phase} step of {batch:,} x {context:,} tokens")

@@ -54,10 +54,11 @@ def simulate(
     from costplan.cli.predict_inputs import calibration_notes, deployment, tuned_by
     from costplan.cli.simulate_inputs import count_of, limited, run, workload_of
     from costplan.core.errors import InputError
-    from costplan.profile.store import Profile
+    from costplan.perf.devices import open_profile
     from costplan.report.simulate_text import simulate_json, simulate_text
     from costplan.workload.trace_rows import ReadOptions
 
+    own = open_profile(profile) if profile else None
     asked = limited(workload_of(load, isl, osl, concurrency, rate, spread, ReadOptions(fmt, time_unit)), slo)
     named = model or (str(asked.model_path) if asked.model_path else asked.model)
     if named is None:
@@ -68,8 +69,7 @@ def simulate(
                      max_num_batched_tokens=max_num_batched_tokens)
     tuned = tuned_by([*(calibration or ()), *asked.calibrations])
     found = run(asked, replace(dep, block_size=block_size), count_of(asked, requests, replicas * dp), seed,
-                Profile.load(profile) if profile else None, chunked_prefill, prefix_caching,
-                tuned.observed)
+                own, chunked_prefill, prefix_caching, tuned.observed)
     warn((*calibration_notes(tuned, dep, None), *found.warnings))
     if json_:
         emit_json(simulate_json(found), output)

@@ -115,7 +115,8 @@ def run(w: Workload, dep: Deployment, n: int, seed: int, own: Profile | None, ch
     lanes = dep.replicas * dep.layout.dp
     budget = budget_of(dep)
     model = latency_model(dep.spec, dep.gpu, dep.layout, engine=dep.engine, engine_version=dep.engine_version,
-                          weight_dtype=dep.weight_dtype, kv_dtype=dep.stored_kv_dtype, profile=own)
+                          weight_dtype=dep.weight_dtype, kv_dtype=dep.stored_kv_dtype, profile=own,
+                          block_size=dep.block_size)
     model = calibrated_model(model, dep, observed)
     rules = policy(kernel_engine(dep.engine))
     rules = replace(rules, chunked_prefill=chunked, prefix_caching=caching,

@@ -1,4 +1,4 @@
-"""`costplan validate`: predictions against published measurements or logged KV capacities."""
+"""`costplan validate`: predictions against published measurements, logged KV capacities, or a model run here."""
 
 from __future__ import annotations
 
@@ -17,10 +17,34 @@ def validate(
                                          "family evidence moe.")] = "gpu,engine,load_kind",
     as_json: Annotated[bool, typer.Option("--json", help="JSON: fractions, not percent.")] = False,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="CSV: one line per row and metric.")] = None,
+    live: Annotated[bool, typer.Option("--live", help="Run a real model with random weights on this machine instead, "
+                                       "against the profile of this machine; the options below are for it.")] = False,
+    model: Annotated[str | None, typer.Option(help="Dense model: built-in name or config.json.")] = None,
+    profile: Annotated[str | None, typer.Option(help="Profile of this machine (name or folder).")] = None,
+    layers: Annotated[int | None, typer.Option(min=1, help="Run only so many layers; the whole model's step then "
+                                               "follows by layers.")] = None,
+    batch: Annotated[str, typer.Option(help="Sequences per step, separated by commas.")] = "1,4,16",
+    context: Annotated[str, typer.Option(help="Tokens per sequence, separated by commas.")] = "128,512,2048",
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    attention: Annotated[str, typer.Option(help="sdpa, sdpa-packed; on cuda also fa2, fa3.")] = "sdpa",
+    page_size: Annotated[int, typer.Option(min=0, max=1024, help="KV page in tokens; 0: contiguous cache.")] = 0,
+    mode: Annotated[str | None, typer.Option(help="eager, compile; on cuda also graph (its default).")] = None,
+    dtype: Annotated[str, typer.Option(help="bf16, fp16 or fp32.")] = "bf16",
+    sample_s: Annotated[float, typer.Option(min=0.01, max=60, help="Seconds of samples per step and pass.")] = 1.0,
+    force: Annotated[bool, typer.Option("--force", help="Compare with the profile of another machine.")] = False,
 ) -> None:
-    """Error per metric (median, mean, p90, bias, interval coverage), by group, with the rows it refuses."""
+    """Error per metric (median, mean, p90, bias, interval coverage), by group, with the rows it refuses; with --live,
+    the error of single steps of a real model on this machine."""
     from costplan.core.errors import InputError
 
+    if live:
+        from costplan.cli.validate_live import LiveFlags, validate_live
+
+        if file is not None or kv is not None or output is not None:
+            raise InputError("--live takes no file of measurements and writes none", hint="use --json > live.json")
+        validate_live(LiveFlags(model, profile, layers, batch, context, device, attention, page_size, mode, dtype,
+                                sample_s, force, as_json))
+        return
     if (file is None) == (kv is None):
         raise InputError("give either a CSV of measurements or --kv FILE.csv",
                          hint="costplan validate measured.csv, or costplan validate --kv capacities.csv")

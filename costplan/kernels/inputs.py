@@ -11,6 +11,8 @@ from typing import Any
 DTYPES = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32", "fp8": "float8_e4m3fn", "int8": "int8"}
 """Our names of number formats -> torch's."""
 MAX_SETS = 64
+_POOL = (1 << 22) - 3
+"""Random numbers that a CPU draws at most for one tensor; larger ones repeat them, out of step with any row."""
 
 
 def torch_dtype(name: str) -> Any:
@@ -46,8 +48,13 @@ class Inputs:
         """Normal numbers of a format; never zeros (a GPU draws less power on zeros and clocks higher)."""
         import torch
 
-        x = torch.randn(*shape, device=self.device, generator=self.generator, dtype=torch.float32)
-        return (x * scale).to(torch_dtype(dtype))
+        n = math.prod(shape)
+        drawn = min(n, _POOL) if self.device == "cpu" else n
+        x = torch.randn(drawn, device=self.device, generator=self.generator, dtype=torch.float32)
+        x = (x * scale).to(torch_dtype(dtype))
+        if drawn < n:
+            x = x.repeat(-(-n // drawn))[:n]
+        return x.view(*shape)
 
     def randint(self, low: int, high: int, shape: Sequence[int], dtype: Any = None) -> Any:
         """Whole numbers in ``[low, high)``."""

@@ -45,6 +45,7 @@ def _fill() -> None:
         ("torch-cpu-int8", f"{here}.cpu_int8:CpuInt8"),
         ("torch-cpu-int4", f"{here}.cpu_int4:CpuInt4"),
         ("torch-cpu-sdpa", f"{here}.cpu_sdpa:CpuSdpa"),
+        ("torch-cpu-sdpa-packed", f"{here}.cpu_sdpa:CpuSdpaPacked"),
         ("torch-cpu-paged", f"{here}.cpu_paged:CpuPaged"),
         ("torch-cpu-splitkv", f"{here}.cpu_splitkv:CpuSplitKv"),
         ("torch-cpu-flex", f"{here}.cpu_flex:CpuFlex"),

@@ -8,13 +8,19 @@ from dataclasses import dataclass
 
 from costplan.catalog.gpu_spec import GpuSpec
 from costplan.catalog.gpus import gpu as find_gpu
+from costplan.catalog.gpus import gpu_key
 from costplan.catalog.model_spec import ModelSpec
+from costplan.core.errors import InputError
 from costplan.perf.book import KernelBook
+from costplan.perf.devices import add_device_of
+from costplan.perf.engine_kernels import kernel_prefixes
+from costplan.perf.kernel_source import OWN
+from costplan.perf.kv_budget import default_block_size
 from costplan.perf.latency import KernelLatencyModel
 from costplan.perf.layout import Layout
 from costplan.perf.ops import StepBuilder
 from costplan.perf.overhead import overhead
-from costplan.profile.store import Profile, find_profile, list_profiles
+from costplan.profile.store import Profile, find_profile, list_profiles, search_path
 
 ENGINES = ("vllm", "sglang", "trtllm")
 _ALIASES = {"nim": "trtllm", "tensorrt-llm": "trtllm", "lmdeploy": "vllm", "other": "vllm"}
@@ -34,16 +40,21 @@ class Sources:
 
 
 def sources_for(gpu: GpuSpec, engine: str, profile: Profile | None = None) -> Sources:
-    """The user's ``profile``, else the shipped ones of this GPU, else those of the most similar GPU."""
-    order = [kernel_engine(engine), *(e for e in ENGINES if e != kernel_engine(engine))]
+    """The user's ``profile``, else the shipped ones of this GPU, else those of the most similar GPU.
+
+    On one GPU the engine's own tables lead, then those of other engines, then what `costplan profile` measured.
+    """
+    order = [kernel_engine(engine), *(e for e in ENGINES if e != kernel_engine(engine)), OWN]
     if profile is not None:
+        add_device_of(profile)
         others = [p for e in order if (p := find_profile(profile.gpu, e)) and p.name != profile.name]
         return Sources((profile, *others), find_gpu(profile.gpu))
     own = [p for e in order if (p := find_profile(gpu.name, e))]
     if own:
         return Sources(tuple(own), gpu)
     names = sorted({p.manifest.gpu for p in list_profiles() if p.manifest})
-    donor = most_similar(gpu, [find_gpu(n) for n in names])
+    known = [find_gpu(n) for n in names if gpu_key(n) is not None]
+    donor = most_similar(gpu, [g for g in known if g.is_cpu == gpu.is_cpu])
     if donor is None:
         return Sources((), None)
     return Sources(tuple(p for e in order if (p := find_profile(donor.name, e))), donor)
@@ -73,27 +84,45 @@ def _gpu_key(gpu: GpuSpec) -> tuple[object, ...]:
             gpu.link_bytes_per_s, gpu.pcie_bytes_per_s)
 
 
-def _book(found: Sources, gpu: GpuSpec, static_quant: bool) -> KernelBook:
+def _book(found: Sources, gpu: GpuSpec, engine: str) -> KernelBook:
     """Kernels are built once per GPU and set of profiles: a search asks for the same shapes again and again."""
-    key = (_gpu_key(gpu), tuple(str(p.folder) for p in found.profiles), static_quant)
+    key = (_gpu_key(gpu), tuple(str(p.folder) for p in found.profiles), engine)
     if key not in _BOOKS:
-        _BOOKS[key] = KernelBook(found.profiles, found.measured_on, gpu, static_quant=static_quant)
+        _BOOKS[key] = KernelBook(found.profiles, found.measured_on, gpu, static_quant=engine == "trtllm",
+                                 prefixes=kernel_prefixes(engine, gpu))
     return _BOOKS[key]
+
+
+def kernel_page(found: Sources, gpu: GpuSpec, engine: str, block_size: int | None = None) -> int:
+    """KV page size that kernel times depend on: ``block_size``, or the engine's default; 0 where no profile
+    records pages (imported tables do not)."""
+    if all(p.engine != OWN for p in found.profiles):
+        return 0
+    return block_size or default_block_size(kernel_engine(engine), gpu)
 
 
 def latency_model(spec: ModelSpec, gpu: GpuSpec, layout: Layout, *, engine: str, engine_version: str | None = None,
                   weight_dtype: str | None = None, kv_dtype: str = "bf16", weight_only: bool = False,
-                  profile: Profile | None = None) -> KernelLatencyModel:
-    """Step times of ``spec`` on ``gpu`` from the best profiles at hand. The last few models are kept."""
-    key = (spec, _gpu_key(gpu), layout, engine, engine_version, weight_dtype, kv_dtype, weight_only,
-           str(profile.folder) if profile else None)
+                  profile: Profile | None = None, block_size: int | None = None) -> KernelLatencyModel:
+    """Step times of ``spec`` on ``gpu`` from the best profiles at hand. The last few models are kept.
+
+    ``block_size`` is the KV page size (None: the engine's default). Raises InputError for a layout over several
+    devices where the device is a CPU.
+    """
+    if gpu.is_cpu and layout.num_gpus > 1:
+        raise InputError(f"{gpu.name} is a CPU: one engine runs on one device", where="layout",
+                         hint="leave out --tp, --pp and --dp, or use replicas")
+    key = (spec, _gpu_key(gpu), layout, engine, engine_version, weight_dtype, kv_dtype, weight_only, block_size,
+           str(profile.folder) if profile else None, search_path())
     if key in _MODELS:
         return _MODELS[key]
     found = sources_for(gpu, engine, profile)
-    book = _book(found, gpu, kernel_engine(engine) == "trtllm")
+    page = kernel_page(found, gpu, engine, block_size)
+    book = _book(found, gpu, kernel_engine(engine))
     kv = "bf16" if kv_dtype in ("fp16", "fp32", "bf16") else "fp8" if kv_dtype.startswith(("fp8", "int8")) else kv_dtype
-    ops = StepBuilder(book, spec, layout, weight_dtype or spec.weight_dtype, kv, weight_only).build()
-    extra = overhead(engine, engine_version, num_layers=spec.num_layers / layout.pp, vendor=gpu.vendor)
+    ops = StepBuilder(book, spec, layout, weight_dtype or spec.weight_dtype, kv, weight_only, page).build()
+    extra = overhead(engine, engine_version, num_layers=spec.num_layers / layout.pp,
+                     vendor="CPU" if gpu.is_cpu else gpu.vendor)
     model = KernelLatencyModel(ops, extra, layout.pp,
                                measured_on=found.measured_on.name if found.measured_on else "",
                                profiles=tuple(p.name for p in found.profiles))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,8 +11,11 @@ import numpy as np
 from costplan.core.dtypes import dtype
 from costplan.core.evidence import Evidence
 from costplan.perf import roofline
-from costplan.perf.kernel_source import KernelSource, WorkAt, baseline, measured, nearest, peak
-from costplan.perf.timed import TimedKernel
+from costplan.perf.attention_rows import at_page, without_spare_splits
+from costplan.perf.engine_kernels import engine_rows
+from costplan.perf.kernel_source import OWN, KernelSource, Trust, WorkAt, baseline, measured, nearest, peak
+from costplan.perf.prompt_grid import PromptGrid, prompt_grid
+from costplan.perf.timed import TimedKernel, grid_from
 from costplan.profile.table import Table
 
 PREFILL_EFFICIENCY = 0.55
@@ -23,13 +28,14 @@ SD_PER_OCTAVE = 0.05
 
 @dataclass(frozen=True, slots=True)
 class AttentionShape:
-    """Attention of one layer on one rank; ``window`` 0 is full attention."""
+    """Attention of one layer on one rank; ``window`` 0 is full attention, ``page_size`` 0 any page of the KV cache."""
 
     num_heads: int
     num_kv_heads: int
     head_dim: int
     kv_dtype: str
     window: int = 0
+    page_size: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,26 +51,59 @@ class MlaShape:
 
 
 def attention(src: KernelSource, shape: AttentionShape, *, prefill: bool) -> TimedKernel:
-    """Free coordinates: ``(batch, q_len)`` of prompts without cached context, or ``(batch, kv_len)`` in decode."""
+    """Free coordinates: ``(batch, kv_len)`` in decode, or ``(batch, q_len)`` of prompts without cached context, and
+    ``(batch, q_len, kv_len)`` too where `reads_context`.
+
+    Of rows that `costplan profile` measured those of the engine's kernel and page size answer (`attention_rows`).
+    """
     family = "attn_prefill" if prefill else "attn_decode"
-
-    def work_of(s: AttentionShape) -> WorkAt:
-        kv_bytes = dtype(shape.kv_dtype).bytes
-        if prefill:
-            return lambda p: roofline.attn_prefill(p[0], p[1], p[1], s.num_heads, s.num_kv_heads, s.head_dim,
-                                                   kv_bytes, s.window)
-        return lambda p: roofline.attn_decode(p[0], p[1], s.num_heads, s.num_kv_heads, s.head_dim, kv_bytes, s.window)
-
-    kernel = src.kernel(family, work_of(shape), peak(src.target, "bf16"),
+    kernel = src.kernel(family, work_of(shape, prefill=prefill), peak(src.target, "bf16"),
                         PREFILL_EFFICIENCY if prefill else DECODE_EFFICIENCY)
+    found = _rows(src, shape, family)
+    if found is None:
+        return kernel
+    rows, near, trust, own = found
+    base = baseline(work_of(near, prefill=prefill), src.measured_on, peak(src.measured_on, "bf16"))
+    if prefill and own:
+        return kernel.with_grid(prompt_grid(rows, base), trust.log_sd, trust.evidence)
+    return measured(kernel, rows, ("batch", "q_len" if prefill else "kv_len"), base, trust)
+
+
+def reads_context(kernel: TimedKernel) -> bool:
+    """Whether prompts after a cached context were measured. Where not, `ops.equal_square` maps such a chunk to a fresh
+    prompt with as many query-key pairs."""
+    return isinstance(kernel.grid, PromptGrid) and kernel.grid.chunks is not None
+
+
+def work_of(s: AttentionShape, *, prefill: bool) -> WorkAt:
+    """FLOPs and bytes at the coordinates of `attention`."""
+    kv_bytes = dtype(s.kv_dtype).bytes
+    if prefill:
+        return lambda p: roofline.attn_prefill(p[0], p[1], p[2] if len(p) > 2 else p[1], s.num_heads, s.num_kv_heads,
+                                               s.head_dim, kv_bytes, s.window)
+    return lambda p: roofline.attn_decode(p[0], p[1], s.num_heads, s.num_kv_heads, s.head_dim, kv_bytes, s.window)
+
+
+def _rows(src: KernelSource, shape: AttentionShape, family: str) -> tuple[Table, AttentionShape, Trust, bool] | None:
+    """Rows that answer for ``shape``, the head shape they were measured with, how far they can be trusted, and
+    whether `costplan profile` measured them."""
+    prefill = family == "attn_prefill"
     picked = src.select(family, "kv_dtype", dict.fromkeys((shape.kv_dtype, "bf16")))  # type: ignore[arg-type]
     if picked is None:
-        return kernel
+        return None
     rows, near, octaves = nearest_heads(picked.rows, shape)
-    base = baseline(work_of(near), src.measured_on, peak(src.measured_on, "bf16"))
     evidence = Evidence.INTERPOLATED if octaves <= 1 else Evidence.EXTRAPOLATED
-    coords = ("batch", "q_len" if prefill else "kv_len")
-    return measured(kernel, rows, coords, base, picked.trust.weakened(SD_PER_OCTAVE * octaves, evidence))
+    trust = picked.trust.weakened(SD_PER_OCTAVE * octaves, evidence)
+    if picked.source.engine != OWN:
+        return rows, near, trust, False
+    base = baseline(work_of(near, prefill=prefill), src.measured_on, peak(src.measured_on, "bf16"))
+
+    def seconds_of(part: Table) -> Callable[[Sequence[float]], float]:
+        grid = prompt_grid(part, base) if prefill else grid_from(part, ("batch", "kv_len"), base)
+        return lambda p: base(p) * math.exp(grid.value(p)[0])
+
+    paged = at_page(without_spare_splits(engine_rows(rows, src.prefixes)), shape.page_size, seconds_of)
+    return paged.rows, near, trust.weakened(paged.log_sd), True
 
 
 def mla(src: KernelSource, shape: MlaShape, *, prefill: bool) -> TimedKernel:
@@ -104,5 +143,5 @@ def nearest_heads(rows: Table, s: AttentionShape) -> tuple[Table, AttentionShape
                 + 4.0 * ((shapes[3] > 0) != (s.window > 0)))
     best = int(np.argmin(distance))
     num_heads, num_kv_heads, head_dim, kept = (int(v) for v in shapes[:, best])
-    found = AttentionShape(num_heads, num_kv_heads, head_dim, s.kv_dtype, kept)
+    found = AttentionShape(num_heads, num_kv_heads, head_dim, s.kv_dtype, kept, s.page_size)
     return rows.take((keys == shapes[:, [best]]).all(axis=0)), found, float(distance[best])

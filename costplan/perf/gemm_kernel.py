@@ -24,6 +24,8 @@ from costplan.profile.table import Table
 
 GRAPH_TOKENS = 513
 """Largest captured CUDA graph of vLLM and SGLang is 512 tokens; rows one above lie on the unaligned path too."""
+_FAR = 4
+"""Beyond so many times the range of the well-covered lines, sparse lines are used too."""
 HBM_EFFICIENCY = 0.92
 """Highest sustained share of the HBM peak (large copies, H200: 0.90-0.93)."""
 
@@ -62,7 +64,7 @@ def _fastest(src: KernelSource, n: int, k: int, name: str) -> Picked | None:
         near = near.take(np.asarray(near.columns["m"]) <= 256)
         typical = median_latency_s(near)
         if typical < best:
-            best, picked = typical, Picked(rows, src.trust_in(order), name)
+            best, picked = typical, Picked(rows, src.trust_in(order), name, source)
     return picked
 
 
@@ -76,6 +78,8 @@ def near_lines(rows: Table, n: int, k: int, each_side: int = 2) -> NDArray[np.bo
     padded = (m <= 16) | (m % 8 == 0) | (m > GRAPH_TOKENS)
     ns, counts = np.unique(rows.columns["n"], return_counts=True)
     full = ns[(counts >= counts.max() * 0.5) | (ns == n)]
+    if not full.min() / _FAR <= n <= full.max() * _FAR:
+        full = ns  # a line with few sizes is better than a full one from another world
     keep_n = _around(full, n, each_side)
     keep_k = _around(np.unique(rows.columns["k"]), k, each_side)
     return np.asarray(padded & np.isin(rows.columns["n"], keep_n) & np.isin(rows.columns["k"], keep_k))

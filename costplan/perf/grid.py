@@ -22,6 +22,11 @@ Array = NDArray[np.float64]
 MIN_LOG_SD = 0.01
 """Floor of the relative error: repeated kernel timings on one machine differ by about 1 %."""
 
+SD_PER_EXTRAPOLATED_OCTAVE = 0.12
+"""Relative error for each doubling outside the measured range."""
+LEAST_WORK_OCTAVES = 5.0
+"""Below the measured range a kernel does less work than one that was measured, at most so many doublings' doubt."""
+
 
 @dataclass(frozen=True, slots=True)
 class Reading:
@@ -75,7 +80,8 @@ class Grid:
         value = sum(c * self._flat_value[o] for o, c in corners)
         var = sum(c * self._flat_sd[o] ** 2 for o, c in corners)
         if octaves > 1e-9:
-            return Reading(value, math.sqrt(var + (0.12 * octaves) ** 2), Evidence.EXTRAPOLATED, octaves)
+            log_sd = math.sqrt(var + (SD_PER_EXTRAPOLATED_OCTAVE * octaves) ** 2)
+            return Reading(value, log_sd, Evidence.EXTRAPOLATED, octaves)
         if all(self._measured[o] for o, _ in corners):
             if on_grid:
                 return Reading(value, MIN_LOG_SD, Evidence.MEASURED, 0.0)
@@ -105,7 +111,7 @@ class Grid:
 def _bracket(x: float, axis: list[float]) -> tuple[int, float, float]:
     """Cell index, weight of the upper neighbour, and distance outside in doublings, along one log axis."""
     if x <= axis[0]:
-        return 0, 0.0, (axis[0] - x) / math.log(2)
+        return 0, 0.0, min(LEAST_WORK_OCTAVES, (axis[0] - x) / math.log(2))
     if x >= axis[-1]:
         return len(axis) - 1, 0.0, (x - axis[-1]) / math.log(2)
     i = bisect.bisect_right(axis, x) - 1

@@ -28,6 +28,9 @@ OTHER_GPU_SD = 0.20
 OTHER_FORMAT_SD = 0.15
 """Extra relative error where another number format's efficiency stands in."""
 
+OWN = "costplan"
+"""Engine of profiles that `costplan profile` measured: they record pages and splits, and hold several libraries."""
+
 WorkAt = Callable[[Sequence[float]], Work]
 
 
@@ -36,6 +39,9 @@ class Source(Protocol):
 
     @property
     def name(self) -> str: ...
+
+    @property
+    def engine(self) -> str: ...
 
     def table(self, family: str) -> Table | None: ...
 
@@ -61,12 +67,15 @@ class Picked:
     rows: Table
     trust: Trust
     format: str
+    source: Source
 
 
 class KernelSource:
-    """Measured rows for one target GPU."""
+    """Measured rows for one target GPU; ``prefixes`` name the attention kernels that the engine runs, best first."""
 
-    def __init__(self, sources: Sequence[Source], measured_on: GpuSpec | None, target: GpuSpec) -> None:
+    def __init__(self, sources: Sequence[Source], measured_on: GpuSpec | None, target: GpuSpec,
+                 prefixes: tuple[str, ...] = ()) -> None:
+        self.prefixes = prefixes
         self.sources = tuple(sources) if measured_on else ()
         self.measured_on = measured_on or target
         self.target = target
@@ -89,8 +98,12 @@ class KernelSource:
                 rows = self.rows(source, family, column, name)
                 if rows is not None and len(rows):
                     trust = self._base.weakened(OTHER_FORMAT_SD if rank else 0.0, Evidence.EXTRAPOLATED)
-                    return Picked(rows, trust.weakened(OTHER_ENGINE_SD if order else 0.0), name)
+                    return Picked(rows, trust.weakened(OTHER_ENGINE_SD if order else 0.0), name, source)
         return None
+
+    def own(self) -> list[Source]:
+        """Sources that `costplan profile` measured."""
+        return [s for s in self.sources if s.engine == OWN]
 
     def trust_in(self, order: int) -> Trust:
         """Trust in the exact format of source number ``order``."""

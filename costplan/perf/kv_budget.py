@@ -36,6 +36,10 @@ OVERHEAD_SD_SHARE = 0.01
 """Spread of what is left for KV around logged values: bytes, and a share of the GPU's memory (docs/accuracy.md)."""
 
 
+VLLM_CPU_BLOCK_SIZE = 128
+"""vLLM platforms/cpu.py (read 2026-11-21): the default there, and a warning unless it is a multiple of 32."""
+
+
 @dataclass(frozen=True, slots=True)
 class EngineSettings:
     """What a user tells an engine about memory; None is the engine's default."""
@@ -108,7 +112,7 @@ def kv_budget(spec: ModelSpec, gpu: GpuSpec, settings: EngineSettings | None = N
                          hint="0.9 means 90 %", where="memory_fraction")
     weights = weight_bytes_per_rank(spec, s.tp, s.pp, s.ep, s.weight_dtype, marlin=uses_marlin(gpu))
     pool = kv_pool(spec, checkpoint_kv_dtype(spec, s.weight_dtype, s.kv_dtype),
-                   s.block_size or _default_block_size(s.engine), s.tp, s.pp, s.dcp)
+                   s.block_size or default_block_size(s.engine, gpu), s.tp, s.pp, s.dcp)
     split = {"vllm": _vllm, "sglang": _sglang, "trtllm": _trtllm}[s.engine](spec, gpu, s, weights)
     num_blocks = pool.num_blocks(split.kv_bytes) if split.kv_bytes > 0 else 0
     if num_blocks < len(pool.groups):
@@ -139,7 +143,7 @@ def _vllm(spec: ModelSpec, gpu: GpuSpec, s: EngineSettings, weights: WeightBytes
     activation = activation_bytes(spec, s.tp, limits, era.sampler)
     runtime = runtime_bytes(gpu, s.tp * s.pp, era)
     graphs = 0
-    if era.graphs_in_budget and not s.enforce_eager:
+    if era.graphs_in_budget and not s.enforce_eager and not gpu.is_cpu:
         graphs = graph_bytes(limits.max_num_seqs, s.version)
     kv = int(fraction * gpu.mem_bytes) - weights.total - activation - runtime - graphs
     return _Split(fraction, activation, graphs, runtime, kv, limits)
@@ -173,7 +177,10 @@ def _limits(s: EngineSettings, default: BatchLimits) -> BatchLimits:
     return BatchLimits(tokens, min(seqs, tokens))
 
 
-def _default_block_size(engine: str) -> int:
+def default_block_size(engine: str, gpu: GpuSpec) -> int:
+    """KV page in tokens where nothing is set: ``--block-size``, ``--page-size``, ``tokens_per_block``."""
+    if engine == "vllm" and gpu.is_cpu:
+        return VLLM_CPU_BLOCK_SIZE
     return {"vllm": 16, "sglang": 1, "trtllm": int(constants()["trtllm"]["tokens_per_block"])}[engine]
 
 

@@ -163,7 +163,12 @@ def _capture_count(largest: int) -> int:
 
 
 def runtime_bytes(gpu: GpuSpec, ranks: int, era: Era) -> int:
-    """Memory outside the tensor allocator that an engine counts: libraries, collectives, old versions' context."""
+    """Memory outside the tensor allocator that an engine counts: libraries, collectives, old versions' context.
+
+    None of it on a CPU, where the engine's libraries live in the part that its fraction leaves alone.
+    """
+    if gpu.is_cpu:
+        return 0
     c = constants()
     total = int(c["non_torch_bytes"]["value"])
     if era.context_counted:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from costplan.catalog.model_spec import Attention, Layer, LinearMixer, MlaAttention, ModelSpec, MoeMlp
 from costplan.core.evidence import Evidence
-from costplan.perf.attention_kernel import AttentionShape, MlaShape
+from costplan.perf.attention_kernel import AttentionShape, MlaShape, reads_context
 from costplan.perf.batch import BatchState
 from costplan.perf.book import KernelBook
 from costplan.perf.formats import MatmulFormat, matmul_format
@@ -81,6 +81,15 @@ def _prefill(window: int) -> Points:
     return at
 
 
+def _chunks(b: BatchState) -> Sequence[float] | None:
+    """Sequences, new tokens of each, and the tokens that each then sees."""
+    if not b.prefill_tokens:
+        return None
+    seqs = max(1, b.prefill_seqs)
+    q = max(1.0, b.prefill_tokens / seqs)
+    return float(seqs), q, q + b.prefill_context_tokens / seqs
+
+
 def _windowed_decode(limit: int) -> Points:
     def at(b: BatchState) -> Sequence[float] | None:
         point = _decode(b)
@@ -92,8 +101,9 @@ class StepBuilder:
     """Lists the kernels of one step of ``spec`` on one rank."""
 
     def __init__(self, book: KernelBook, spec: ModelSpec, layout: Layout, weight_dtype: str, kv_dtype: str,
-                 weight_only: bool = False) -> None:
+                 weight_only: bool = False, page_size: int = 0) -> None:
         self.book = book
+        self.page_size = page_size
         self.weight_only = weight_only
         self.spec = spec
         self.layout = layout
@@ -120,10 +130,16 @@ class StepBuilder:
             kernel = self.book.gemm(round(n), round(k), fmt, name)
             self.ops.append(Op("head" if part == "lm_head" else "gemm", kernel, count, at))
             if fmt.act_bytes < 2 and name != "lm_head" and not self.book.static_quant:
-                self._elementwise("quant", k * (2 + fmt.act_bytes), count)
+                integer = fmt.compute == "int8"
+                self._elementwise("quant", k * (2 + fmt.act_bytes), count, quant=0 if integer else k,
+                                  quant_int8=k if integer else 0)
 
-    def _elementwise(self, name: str, bytes_per_token: float, count: float, at: Points = _tokens) -> None:
-        self.ops.append(Op("elementwise", elementwise(self.book, name, bytes_per_token), count, at))
+    def _elementwise(self, name: str, bytes_per_token: float, count: float, at: Points = _tokens,
+                     **widths: float) -> None:
+        """``widths`` are the elements per token of the kernels that make it up (see `elementwise_kernel`)."""
+        parts = tuple((part, round(width)) for part, width in widths.items() if width >= 1)
+        for kernel in self.book.elementwise(name, bytes_per_token, parts):
+            self.ops.append(Op("elementwise", kernel, count, at))
 
     def _all_reduce(self, count: float) -> None:
         if self.layout.tp > 1:
@@ -136,7 +152,7 @@ class StepBuilder:
     def _layer(self, layer: Layer, count: float) -> None:
         hidden = self.spec.hidden_size
         for mixer in layer.mixers:
-            self._elementwise("norm", hidden * 8.0, count)
+            self._elementwise("norm", hidden * 8.0, count, norm=hidden)
             if isinstance(mixer, Attention):
                 self._attention(mixer, count)
             elif isinstance(mixer, MlaAttention):
@@ -144,7 +160,7 @@ class StepBuilder:
             else:
                 self._linear(mixer, count)
         if layer.mlp is not None:
-            self._elementwise("norm", hidden * 8.0, count)
+            self._elementwise("norm", hidden * 8.0, count, norm=hidden)
             if isinstance(layer.mlp, MoeMlp):
                 self._moe(layer.mlp, count)
             else:
@@ -157,11 +173,14 @@ class StepBuilder:
         q_width = heads * a.head_dim * (2 if a.output_gate else 1)
         kv_width = kv_heads * (a.head_dim + (0 if a.k_eq_v or a.v_from_k else a.v_head_dim)) if a.owns_kv else 0
         self._gemm("qkv_proj", q_width + kv_width, hidden, "attention", count)
-        self._elementwise("rope_kv_write", 4.0 * (q_width + 2 * kv_width), count)
+        keys = kv_heads * a.head_dim if a.owns_kv else 0
+        self._elementwise("rope_kv_write", 4.0 * (q_width + 2 * kv_width), count, rope=heads * a.head_dim + keys,
+                          kv_write=kv_width)
         window = a.window or 0
-        shape = AttentionShape(heads, kv_heads, a.head_dim, self.kv_dtype, window)
+        shape = AttentionShape(heads, kv_heads, a.head_dim, self.kv_dtype, window, self.page_size)
         self.ops.append(Op("attention", self.book.attn_decode(shape), count, _decode))
-        self.ops.append(Op("attention", self.book.attn_prefill(shape), count, _prefill(window)))
+        prompts = self.book.attn_prefill(shape)
+        self.ops.append(Op("attention", prompts, count, _chunks if reads_context(prompts) else _prefill(window)))
         self._gemm("o_proj", hidden, heads * a.v_head_dim, "attention", count)
         self._all_reduce(count)
 
@@ -223,7 +242,8 @@ class StepBuilder:
         hidden = self.spec.hidden_size
         width = max(1.0, inter / tp)
         self._gemm("gate_up_proj" if gated else "up_proj", width * (2 if gated else 1), hidden, part, count)
-        self._elementwise("act_mul", width * 2.0 * (3 if gated else 2), count)
+        self._elementwise("act_mul", width * 2.0 * (3 if gated else 2), count,
+                          act_mul=width if gated else 0)
         self._gemm("down_proj", hidden, width, part, count)
 
     def _moe(self, m: MoeMlp, count: float) -> None:
@@ -247,16 +267,9 @@ class StepBuilder:
 
     def _head(self) -> None:
         spec = self.spec
-        self._elementwise("norm", spec.hidden_size * 8.0, 1)
+        self._elementwise("norm", spec.hidden_size * 8.0, 1, norm=spec.hidden_size)
         self._gemm("lm_head", math.ceil(spec.vocab_size / self.layout.tp), spec.hidden_size, "lm_head", 1, _logits)
-        self._elementwise("sampling", spec.vocab_size * 4.0 * 4, 1, _logits)
-
-
-def elementwise(book: KernelBook, name: str, bytes_per_token: float) -> TimedKernel:
-    """A memory-bound kernel that streams ``bytes_per_token``; 80 % of the HBM peak (aisimulate systems yaml)."""
-    bandwidth = book.target.mem_bandwidth_bytes_per_s
-    return TimedKernel(name, None, lambda p: p[0] * bytes_per_token / bandwidth + LAUNCH_S * 0.8,
-                       default_log_ratio=math.log(1 / 0.8), work=lambda p: Work(0.0, p[0] * bytes_per_token))
+        self._elementwise("sampling", spec.vocab_size * 4.0 * 4, 1, _logits, sampling=spec.vocab_size)
 
 
 def bound_of(timings: Sequence[tuple[Timing, float]]) -> str:

@@ -68,8 +68,10 @@ def overhead(engine: str, version: str | None = None, *, num_layers: float = 0.0
     known = [r for r in rows if not wanted or version_key(r["since"]) <= wanted] or rows[:1]
     row = max(known, key=lambda r: version_key(r["since"]))
     slower = float(table()["vendor_kernel_factor"].get(vendor, table()["vendor_kernel_factor"]["other"]))
-    return Overhead(row["kernel_factor"] * slower, row["step_s0"], row["seq_s"], row["eager_layer_s"] * num_layers,
-                    row["request_s"], row["mixed"], name=f"{name} since {row['since']}")
+    # on a CPU the launch of a kernel is its run: no queue can run dry
+    eager_s = 0.0 if vendor == "CPU" else row["eager_layer_s"] * num_layers
+    return Overhead(row["kernel_factor"] * slower, row["step_s0"], row["seq_s"], eager_s, row["request_s"],
+                    row["mixed"], name=f"{name} since {row['since']}")
 
 
 def residual_log_sd(metric: str, evidence: Evidence) -> float:

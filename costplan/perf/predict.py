@@ -96,7 +96,7 @@ def predict(dep: Deployment, load: Load, *, profile: Profile | None = None, budg
     budget = budget or budget_of(dep)
     model = model or latency_model(dep.spec, dep.gpu, dep.layout, engine=dep.engine, engine_version=dep.engine_version,
                                    weight_dtype=dep.weight_dtype, kv_dtype=dep.stored_kv_dtype,
-                                   weight_only=dep.weight_only, profile=profile)
+                                   weight_only=dep.weight_only, profile=profile, block_size=dep.block_size)
     lanes = dep.replicas * dep.layout.dp
     share = _share(load, lanes)
     point = (operate or closed_form)(model, share, budget)

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from costplan.catalog.gpus import gpu as find_gpu
-from costplan.perf.assemble import latency_model
+from costplan.perf.assemble import Sources, kernel_page, latency_model, sources_for
 from costplan.perf.calibrated_model import calibrated_model
 from costplan.perf.calibration import Observed
 from costplan.perf.latency import KernelLatencyModel
@@ -21,28 +21,39 @@ from costplan.simulate.step_table import StepTable, TableRange, step_table
 
 @dataclass(slots=True, eq=False)
 class Bench:
-    """Models and tables by `System`. ``profiles`` are the user's own, by GPU; others are the shipped ones.
-    ``observed`` are the user's own runs."""
+    """Models and tables by `System` and the KV page size that its kernels depend on (0: on none).
+
+    ``profiles`` are the user's own, by GPU; others are the shipped ones. ``observed`` are the user's own runs.
+    """
 
     question: Question
     profiles: dict[str, Profile] = field(default_factory=dict)
-    models: dict[System, KernelLatencyModel] = field(default_factory=dict)
+    models: dict[tuple[System, int], KernelLatencyModel] = field(default_factory=dict)
     ranges: dict[System, TableRange] = field(default_factory=dict)
-    tables: dict[System, StepTable] = field(default_factory=dict)
+    tables: dict[tuple[System, int], StepTable] = field(default_factory=dict)
     observed: tuple[Observed, ...] = ()
+    _sources: dict[tuple[str, str], Sources] = field(default_factory=dict)
     _units: dict[tuple[int, int], tuple[SimRequests, PrefixUnits]] = field(default_factory=dict)
 
-    def model(self, system: System) -> KernelLatencyModel:
-        """Step times of one system. Raises OutOfRangeError far outside what was measured."""
-        if system not in self.models:
-            gpu = find_gpu(system.gpu)
+    def page(self, c: Candidate) -> int:
+        """KV page size that the kernel times of ``c`` depend on; 0 where no profile of its GPU records pages."""
+        gpu, key = find_gpu(c.system.gpu), (c.system.gpu, c.system.engine)
+        if key not in self._sources:
+            self._sources[key] = sources_for(gpu, c.system.engine, self.profiles.get(c.system.gpu))
+        return kernel_page(self._sources[key], gpu, c.system.engine, c.config.block_size)
+
+    def model(self, c: Candidate) -> KernelLatencyModel:
+        """Step times of a candidate's system. Raises OutOfRangeError far outside what was measured."""
+        s, key = c.system, (c.system, self.page(c))
+        if key not in self.models:
+            gpu = find_gpu(s.gpu)
             kernels = latency_model(
-                self.question.spec, gpu, system.layout, engine=system.engine,
-                weight_dtype=system.weight_dtype, kv_dtype=system.kv_dtype, profile=self.profiles.get(system.gpu))
-            dep = Deployment(self.question.spec, gpu, system.layout, engine=system.engine,
-                             weight_dtype=system.weight_dtype, kv_dtype=system.kv_dtype)
-            self.models[system] = calibrated_model(kernels, dep, self.observed)
-        return self.models[system]
+                self.question.spec, gpu, s.layout, engine=s.engine, weight_dtype=s.weight_dtype,
+                kv_dtype=s.kv_dtype, profile=self.profiles.get(s.gpu), block_size=key[1] or None)
+            dep = Deployment(self.question.spec, gpu, s.layout, engine=s.engine, weight_dtype=s.weight_dtype,
+                             kv_dtype=s.kv_dtype)
+            self.models[key] = calibrated_model(kernels, dep, self.observed)
+        return self.models[key]
 
     def cover(self, candidates: Iterable[Candidate]) -> None:
         """Say which candidates will be asked for, so that one table per system serves them all."""
@@ -58,12 +69,13 @@ class Bench:
 
     def table(self, c: Candidate) -> StepTable:
         """Step times of a candidate's system, tabulated over all that it and its peers can visit."""
-        known = self.tables.get(c.system)
+        key = (c.system, self.page(c))
+        known = self.tables.get(key)
         if known is None or known.max_seqs < c.config.max_num_seqs or (
                 known.max_tokens < c.config.max_num_batched_tokens):
             self.cover((c,))
-            self.tables[c.system] = step_table(self.model(c.system), self.ranges[c.system])
-        return self.tables[c.system]
+            self.tables[key] = step_table(self.model(c), self.ranges[c.system])
+        return self.tables[key]
 
     def units(self, requests: SimRequests, block_size: int) -> PrefixUnits:
         """Shared prefixes of ``requests`` in blocks of ``block_size``; ids are kept alive with their key."""

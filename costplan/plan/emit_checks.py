@@ -13,7 +13,11 @@ from costplan.plan.emit_pages import capability, page_rule
 
 
 def check_hardware(facts: EngineFacts, gpu: GpuSpec) -> None:
-    """Whether the engine runs on this GPU at all."""
+    """Whether the engine runs on this GPU at all, and costplan knows how to start it there."""
+    if gpu.is_cpu:
+        raise InputError(f"emit does not support CPUs: {gpu.name} is one", where="gpu",
+                         hint="vLLM on a CPU takes its KV cache from VLLM_CPU_KVCACHE_SPACE (GiB) or "
+                              "--gpu-memory-utilization, depending on its version; see its installation guide")
     if gpu.vendor not in facts.vendors:
         raise InputError(f"costplan writes no {facts.title} command for {gpu.name} ({gpu.vendor})", where="gpu",
                          hint=f"{facts.title} flags are known for {', '.join(facts.vendors)}")

@@ -38,7 +38,7 @@ class Finisher:
         if verified is None:
             return None
         draft, run = verified
-        model = self.search.bench.model(draft.candidate.system)
+        model = self.search.bench.model(draft.candidate)
         err = errors(model, run)
         return self._plan(draft, rank, run, err)
 
@@ -80,7 +80,7 @@ class Finisher:
     def _plan(self, draft: Draft, rank: int, run: Outcome, err: Errors) -> Plan:
         q, c = self.question, draft.candidate
         spread = capacity_at(self.sizer, draft, err.step)
-        model = self.search.bench.model(c.system)
+        model = self.search.bench.model(c)
         basis = model.basis
 
         def est(value: float, log_sd: float) -> Estimate:

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from costplan.catalog.gpus import gpu as find_gpu
 from costplan.catalog.model_spec import Attention, ModelSpec
 from costplan.core.errors import DoesNotFitError
-from costplan.perf.assemble import sources_for
+from costplan.perf.assemble import kernel_engine, sources_for
+from costplan.perf.attention_kernel import AttentionShape, attention
+from costplan.perf.engine_kernels import kernel_prefixes
+from costplan.perf.kernel_source import OWN, KernelSource
 from costplan.plan.emit_facts import engine_facts
 from costplan.plan.emit_pages import CANDIDATES, page_rule
 from costplan.plan.question import Question
 from costplan.plan.space import Candidate, candidate, default_page
 from costplan.plan.types import PageChoice
 from costplan.profile.store import Profile
-from costplan.profile.table import Table
 
 
 def page_choices(question: Question, c: Candidate, sizes: Sequence[int] = CANDIDATES,
@@ -76,33 +79,32 @@ def _fits(question: Question, c: Candidate, block_size: int) -> float:
 
 
 def measured_efficiency(spec: ModelSpec, c: Candidate, base: int, profile: Profile | None = None) -> dict[int, float]:
-    """Speed of decode attention by page size over that of ``base``, from rows that differ in the page only.
+    """Speed of decode attention by page size over that of ``base``: the same kernel, as it is charged in a plan.
 
-    Empty where the profiles hold one page size, or none.
+    Geometric mean over the sizes that were measured, of page sizes that were. Empty where the profiles hold one page
+    size, or none.
     """
-    dims = {m.head_dim for g in spec.layers for m in g.layer.mixers if isinstance(m, Attention)}
-    for source in sources_for(find_gpu(c.config.gpu), c.config.engine, profile).profiles:
+    gpu = find_gpu(c.config.gpu)
+    prefixes = kernel_prefixes(kernel_engine(c.config.engine), gpu)
+    mixer = next((m for g in spec.layers for m in g.layer.mixers if isinstance(m, Attention)), None)
+    found = sources_for(gpu, c.config.engine, profile)
+    for source in (p for p in found.profiles if p.engine == OWN):
         table = source.table("attn_decode")
-        found = _ratios(table, dims, base) if table is not None else {}
-        if found:
-            return found
+        if mixer is None or table is None or found.measured_on is None:
+            continue
+        pages = sorted({int(p) for p in np.asarray(table.columns["page_size"])} - {0})
+        if len(pages) < 2:
+            continue
+        tp = c.config.layout.tp
+        shape = AttentionShape(max(1, mixer.num_heads // tp), max(1, mixer.num_kv_heads // tp), mixer.head_dim,
+                               c.config.kv_dtype, mixer.window or 0, base)
+        alone = KernelSource((source,), found.measured_on, found.measured_on, prefixes)
+        points = sorted(set(zip(*(np.asarray(table.columns[n]).tolist() for n in ("batch", "kv_len")), strict=True)))
+        return {p: _speed(alone, replace(shape, page_size=p), shape, points) for p in pages}
     return {}
 
 
-def _ratios(table: Table, dims: set[int], base: int) -> dict[int, float]:
-    """Geometric mean of latency(base) / latency(size) over equal shapes."""
-    columns = table.columns
-    pages = np.asarray(columns["page_size"])
-    if len(set(pages.tolist()) - {0}) < 2:
-        return {}
-    keys = [n for n in columns if n not in ("page_size", "latency_s", "spread", "runs")]
-    rows: dict[tuple[object, ...], dict[int, float]] = {}
-    for i in np.flatnonzero(np.isin(np.asarray(columns["head_dim"]), list(dims)) & (pages > 0)).tolist():
-        key = (*(columns[k][i] for k in keys), *(codes[i] for codes in table.codes.values()))
-        rows.setdefault(key, {})[int(pages[i])] = float(columns["latency_s"][i])
-    logs: dict[int, list[float]] = {}
-    for by_page in rows.values():
-        for size, seconds in by_page.items():
-            if base in by_page:
-                logs.setdefault(size, []).append(math.log(by_page[base] / seconds))
-    return {size: math.exp(sum(x) / len(x)) for size, x in sorted(logs.items())}
+def _speed(src: KernelSource, shape: AttentionShape, other: AttentionShape, points: Sequence[Sequence[int]]) -> float:
+    """Geometric mean of time(other) / time(shape)."""
+    one, two = (attention(src, s, prefill=False) for s in (shape, other))
+    return math.exp(sum(math.log(two.seconds(p) / one.seconds(p)) for p in points) / len(points))

@@ -11,6 +11,7 @@ from costplan.catalog.price import Price
 from costplan.catalog.prices import prices as shipped_prices
 from costplan.core.errors import InputError
 from costplan.perf.calibration import Observed
+from costplan.perf.devices import add_device_of
 from costplan.plan.bench import Bench
 from costplan.plan.demand import demand
 from costplan.plan.evaluate import Simulated
@@ -65,11 +66,14 @@ def plan(workload: Workload, *, today: date, seed: int = 0, model: str | None = 
     gives an empty set with the nearest relaxations. Raises InputError for a workload that names unknown things.
     """
     opts = options or PlanOptions()
+    for p in profiles:
+        add_device_of(p)
     table = shipped_prices() if prices is None else tuple(prices)
     asked = question(workload, seed, model)
     market = Market(offers(workload.constraints, table), workload.constraints, today, table)
     candidates = space(asked.spec, workload.candidates, workload.constraints, market.prices,
-                       max_tokens=asked.shape.max_tokens, model=model or workload.model or asked.spec.name)
+                       max_tokens=asked.shape.max_tokens, model=model or workload.model or asked.spec.name,
+                       measured=frozenset(p.gpu for p in profiles))
     bench = Bench(asked, {gpu_key(p.gpu) or p.gpu: p for p in profiles}, observed=tuple(observed))
     evaluator = Simulated(asked, bench, opts.sample_requests)
     need = demand(asked, opts.sample_requests)
@@ -123,7 +127,8 @@ def _deepened(best: Plan, draft: Draft, asked: Question, market: Market, evaluat
     """The recommended plan with its page sizes and shocks."""
     fleet = replace(draft, active=best.replicas - best.spare_replicas, rental=best.money.rental)
     shocks = tuple(Shocks(asked, market, evaluator, fleet).cases()) if opts.robustness else ()
-    return replace(best, pages=page_choices(asked, draft.candidate), robustness=shocks)
+    own = evaluator.bench.profiles.get(best.config.gpu)
+    return replace(best, pages=page_choices(asked, draft.candidate, profile=own), robustness=shocks)
 
 
 def _per_gpu(drafts: Sequence[Draft]) -> list[Draft]:

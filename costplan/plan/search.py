@@ -148,7 +148,12 @@ class Search:
         return best
 
     def _starts(self, c: Candidate) -> bool:
-        """Whether the engine would start like this; what it refuses is left out with its reason."""
+        """Whether the engine would start like this; what it refuses is left out with its reason.
+
+        A CPU is not asked: costplan writes no command for one.
+        """
+        if find_gpu(c.config.gpu).is_cpu:
+            return True
         try:
             emit(c.config, c.config.engine, spec=self.question.spec)
         except CostplanError as e:

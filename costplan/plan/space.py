@@ -21,7 +21,7 @@ from costplan.catalog.price import Price
 from costplan.core.dtypes import dtype
 from costplan.core.errors import DoesNotFitError, InputError, UnknownNameError
 from costplan.core.units import GIB
-from costplan.perf.kv_budget import EngineSettings, KvBudget, kv_budget
+from costplan.perf.kv_budget import EngineSettings, KvBudget, default_block_size, kv_budget
 from costplan.perf.layout import Layout
 from costplan.plan.config import EngineConfig
 from costplan.plan.emit_facts import engine_facts
@@ -35,8 +35,8 @@ TP = (1, 2, 4, 8)
 PP = (1, 2, 4)
 MAX_NUM_SEQS = (64, 256, 1024)
 MAX_NUM_BATCHED_TOKENS = (2048, 8192)
-ENGINE_PAGES = {"vllm": 16, "sglang": 1, "trtllm": 32}
-"""``--block-size``, ``--page-size`` and ``tokens_per_block`` where nothing is set."""
+CPU_WEIGHTS = ("int8", "int4")
+"""Small weight formats that vLLM multiplies on CPUs (W8A8, AWQ, GPTQ)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,11 +94,14 @@ class Space:
 
 
 def space(spec: ModelSpec, choices: Candidates, limits: Constraints, prices: Sequence[Price], *, max_tokens: int,
-          model: str) -> Space:
-    """Candidates for ``spec`` within the user's choices; what the user leaves free is filled in."""
+          model: str, measured: frozenset[str] = frozenset()) -> Space:
+    """Candidates for ``spec`` within the user's choices; what the user leaves free is filled in.
+
+    ``measured`` are devices of the user's own profiles, beside those of the profiles in the search path.
+    """
     out = Leftovers()
     found: dict[System, tuple[Candidate, ...]] = {}
-    for gpu in _gpus(choices, prices, out):
+    for gpu in _gpus(choices, prices, measured, out):
         for system in systems(spec, gpu, choices, limits, out):
             fitting = tuple(_candidates(spec, gpu, system, choices, max_tokens, model, out))
             if fitting:
@@ -106,16 +109,18 @@ def space(spec: ModelSpec, choices: Candidates, limits: Constraints, prices: Seq
     return Space(found, out.excluded())
 
 
-def _gpus(choices: Candidates, prices: Sequence[Price], out: Leftovers) -> list[GpuSpec]:
+def _gpus(choices: Candidates, prices: Sequence[Price], own: frozenset[str], out: Leftovers) -> list[GpuSpec]:
     """GPUs that the user named, else those that are both priced and measured."""
     priced = {p.gpu for p in prices}
+    for name in sorted(own - priced - set(choices.gpus or ())):
+        out.add("no price of a measured device; give --price NAME=USD", name)
     if choices.gpus is not None:
         named = dict.fromkeys(find_gpu(n, where="candidates.gpus").name for n in choices.gpus)
         for name in named:
             if name not in priced:
                 out.add("no price within the constraints", name)
         return [find_gpu(n) for n in named if n in priced]
-    measured = {p.manifest.gpu for p in list_profiles() if p.manifest}
+    measured = {p.manifest.gpu for p in list_profiles() if p.manifest} | own
     for name in sorted(priced - measured):
         out.add("no measured kernels; name it under candidates.gpus to include it", name)
     return [find_gpu(n) for n in sorted(priced & measured)]
@@ -127,6 +132,9 @@ def systems(spec: ModelSpec, gpu: GpuSpec, choices: Candidates, limits: Constrai
     for engine in choices.engines or ENGINES:
         if engine not in ENGINES:
             raise UnknownNameError("engine", engine, ENGINES)
+        if gpu.is_cpu and engine != "vllm":
+            out.add("on a CPU only vLLM is planned", gpu.name)
+            continue
         if gpu.vendor != "NVIDIA" and engine == "trtllm":
             out.add("TensorRT-LLM runs on NVIDIA GPUs only", gpu.name)
             continue
@@ -138,6 +146,11 @@ def systems(spec: ModelSpec, gpu: GpuSpec, choices: Candidates, limits: Constrai
 
 def layouts(spec: ModelSpec, gpu: GpuSpec, choices: Candidates, limits: Constraints, out: Leftovers) -> list[Layout]:
     """Ways to spread one replica. PP is tried where GPUs lack a fast link or the user asks for it."""
+    if gpu.is_cpu:
+        if 1 in (choices.tp or (1,)) and 1 in (choices.pp or (1,)):
+            return [Layout()]
+        out.add("a CPU runs one rank", gpu.name)
+        return []
     pps = choices.pp or (PP if gpu.link is None or "PCIe" in gpu.link else (1,))
     found: list[Layout] = []
     for tp in choices.tp or TP:
@@ -198,7 +211,7 @@ def weight_formats(spec: ModelSpec, gpu: GpuSpec, choices: Candidates, out: Left
     quantised = dtype(own).bits < 16
     if choices.weights is not None:
         wanted = [own if w == "auto" else dtype(w).name for w in choices.weights]
-    elif quantised:
+    elif quantised or gpu.is_cpu:
         wanted = [own]
     else:
         wanted = [own, "fp8" if gpu.peak("fp8") else "int8", "nvfp4" if gpu.peak("fp4") else "int4"]
@@ -220,11 +233,12 @@ def weight_problem(spec: ModelSpec, gpu: GpuSpec, name: str) -> str | None:
         return "the checkpoint is quantised already"
     if dtype(name).bits >= 16:
         return None
+    if gpu.is_cpu and name not in CPU_WEIGHTS:
+        return "no CPU kernel multiplies weights of this format"
     if gpu.vendor == "NVIDIA" and _capability(gpu) < 8.0:
         return "the engines unpack small weights from compute capability 8.0 on"
-    if name in ("nvfp4", "mxfp4") and gpu.peak("fp4") is None and gpu.vendor != "NVIDIA":
-        return "no unit multiplies FP4 and no kernel unpacks it"
-    return None
+    fp4 = name in ("nvfp4", "mxfp4") and gpu.peak("fp4") is None and gpu.vendor != "NVIDIA"
+    return "no unit multiplies FP4 and no kernel unpacks it" if fp4 else None
 
 
 def kv_formats(spec: ModelSpec, gpu: GpuSpec, choices: Candidates, out: Leftovers) -> list[str]:
@@ -238,6 +252,8 @@ def kv_formats(spec: ModelSpec, gpu: GpuSpec, choices: Candidates, out: Leftover
     for name in dict.fromkeys(wanted):
         if name not in (own, "bf16", "fp16", "fp8", "nvfp4"):
             out.add("no engine stores KV in this format", f"{gpu.name} kv {name}")
+        elif gpu.is_cpu and name not in (own, "bf16", "fp16"):
+            out.add("vLLM keeps the KV cache of a CPU in 16 bits", f"{gpu.name} kv {name}")
         elif name == "nvfp4" and gpu.peak("fp4") is None:
             out.add("KV in NVFP4 needs a GPU with FP4 units", f"{gpu.name} kv {name}")
         else:
@@ -272,7 +288,7 @@ def _candidates(spec: ModelSpec, gpu: GpuSpec, system: System, choices: Candidat
 
 def default_page(engine: str, spec: ModelSpec, gpu: GpuSpec) -> int:
     """KV page size in tokens that ``engine`` uses where nobody asks for another."""
-    return nearest_page(engine, ENGINE_PAGES[engine], spec, gpu)
+    return nearest_page(engine, default_block_size(engine, gpu), spec, gpu)
 
 
 def _block_sizes(spec: ModelSpec, gpu: GpuSpec, engine: str, choices: Candidates, out: Leftovers) -> tuple[int, ...]:

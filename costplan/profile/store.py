@@ -119,7 +119,7 @@ def list_profiles(folders: Iterable[Path] | None = None) -> list[Listed]:
 
 def find_profile(gpu: str, engine: str, *, folders: Sequence[Path] | None = None) -> Profile | None:
     """The first profile measured on ``gpu`` with ``engine``; None if there is none. A folder called
-    ``<gpu>-<engine>`` is tried before the others are searched."""
+    ``<gpu>-<engine>`` is tried before the others are searched; those shipped are all called so."""
     bases = search_path() if folders is None else folders
     for base in bases:
         folder = base / f"{gpu}-{engine}"
@@ -127,15 +127,16 @@ def find_profile(gpu: str, engine: str, *, folders: Sequence[Path] | None = None
             found = Profile.load(folder)
             if (found.gpu, found.engine) == (gpu, engine):
                 return found
-    for item in list_profiles(bases):
+    for item in list_profiles(b for b in bases if b != shipped_dir("profiles")):
         if item.manifest and (item.manifest.gpu, item.manifest.engine) == (gpu, engine):
             return Profile(item.folder, item.manifest)
     return None
 
 
-def write_profile(folder: Path, manifest: Manifest, tables: Iterable[Table]) -> Profile:
+def write_profile(folder: Path, manifest: Manifest, tables: Iterable[Table],
+                  beside: Mapping[str, bytes] | None = None) -> Profile:
     """Write a new profile folder whole or not at all. ``manifest.tables`` gives the provenance of each table;
-    file names, row counts, checksums and vocabularies are filled in here."""
+    file names, row counts, checksums and vocabularies are filled in here. ``beside``: further files by name."""
     entries: dict[str, TableEntry] = {}
     with new_folder(folder) as tmp:
         for table in sorted(tables, key=lambda t: t.family):
@@ -148,6 +149,8 @@ def write_profile(folder: Path, manifest: Manifest, tables: Iterable[Table]) -> 
             decode(table.family, data, rows=len(table), vocab=entry.vocab, where=entry.file)
             write_bytes(tmp / entry.file, data)
             entries[table.family] = entry
+        for name, content in (beside or {}).items():
+            write_bytes(tmp / name, content)
         text = manifests.dump(replace(manifest, tables=entries))
         write_bytes(tmp / manifests.FILE_NAME, text.encode())
         manifests.read(tmp / manifests.FILE_NAME)

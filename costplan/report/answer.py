@@ -86,7 +86,7 @@ class Answer:
         if p.measured_on != gpu:
             out.append(f"the kernels of {self.manifest.name} were measured on {p.measured_on}, not on {gpu}: scaled by "
                        "the roofline")
-        if self.manifest.engine != self.deployment.engine:
+        if self.manifest.engine not in (self.deployment.engine, "costplan"):
             out.append(f"kernels of {self.manifest.engine} stand in for those of {self.deployment.engine}")
         for name, step in (("decode", p.decode_step), ("prefill", p.prefill_step)):
             share = step.shares.get(Evidence.EXTRAPOLATED, 0.0)

@@ -70,8 +70,10 @@ def _total(rows: Sequence[KernelRow], what: str) -> float:
 
 
 def _peaks(gpu: GpuSpec) -> str:
-    flops = ", ".join(f"{k} {v / 1e12:,.0f}" for k, v in gpu.peak_flops.items())
-    return (f"{gpu.title}: {gpu.mem_bandwidth_bytes_per_s / 1e12:.2f} TB/s; dense TFLOP/s (int8: TOP/s): {flops}")
+    flops = ", ".join(f"{k} {v / 1e12:,.{0 if v >= 1e13 else 2}f}" for k, v in gpu.peak_flops.items())
+    speed = gpu.mem_bandwidth_bytes_per_s
+    read = f"{speed / 1e12:.2f} TB/s" if speed >= 1e11 else f"{speed / 1e9:.1f} GB/s"
+    return f"{gpu.title}: {read}; dense TFLOP/s (int8: TOP/s): {flops}"
 
 
 def roofline_json(v: RooflineView) -> dict[str, Any]:

@@ -14,15 +14,16 @@ MAP = {
     "catalog": {"core"},
     "workload": {"core"},
     "profile": {"core"},
+    "campaign": {"core", "catalog", "workload", "profile", "perf", "simulate", "plan"},
     "kernels": {"core", "profile"},
     "perf": {"core", "catalog", "profile"},
     "simulate": {"core", "workload", "perf"},
     "plan": {"core", "catalog", "workload", "profile", "perf", "simulate"},
     "validate": {"core", "catalog", "workload", "profile", "perf", "simulate", "plan"},
-    "report": {"core", "catalog", "workload", "profile", "perf", "simulate", "plan", "validate"},
+    "report": {"core", "catalog", "workload", "profile", "perf", "simulate", "plan", "validate", "campaign"},
     "ci": {"core", "profile", "plan", "report"},
 }
-MAP["api"] = set(MAP) - {"ci", "report"}  # costplan/api.py, the library in five lines
+MAP["api"] = set(MAP) - {"ci", "report", "campaign"}  # costplan/api.py, the library in five lines
 MAP["cli"] = set(MAP)
 ACCELERATOR = {
     "torch", "triton", "flash_attn", "flashinfer", "vllm", "sglang", "tensorrt_llm", "jax", "cupy", "numba"}

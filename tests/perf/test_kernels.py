@@ -30,6 +30,8 @@ H200 = gpu("h200_sxm")
 class Fake:
     """A profile in memory."""
 
+    engine = "vllm"
+
     def __init__(self, name: str, *tables: Table) -> None:
         self.name = name
         self._tables = {t.family: t for t in tables}
