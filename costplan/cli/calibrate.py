@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from costplan.validate.bench_deployment import Given
     from costplan.validate.bench_read import ResultFile
-    from costplan.validate.calibrate import Given
 
 Number = float | None
 
@@ -54,8 +54,9 @@ def calibrate(
     from costplan.core.errors import InputError
     from costplan.perf.calibration_file import written
     from costplan.report.calibrate_text import calibrate_text
-    from costplan.validate.calibrate import Given, disagreements, file_values
+    from costplan.validate.bench_deployment import Given
     from costplan.validate.calibrate import calibrate as compare
+    from costplan.validate.calibrate import doubts, file_values
 
     if concurrency is not None and rate is not None:
         raise InputError("give either --concurrency or --rate")
@@ -65,7 +66,7 @@ def calibrate(
                   max_model_len, max_num_seqs, max_num_batched_tokens, concurrency, rate, isl, osl, batch, spread)
     files = _read(results, given)
     found = compare(files, given)
-    warn((*found.skipped, *disagreements(found)))
+    warn((*found.skipped, *doubts(found)))
     values = file_values(found, files, date.today().isoformat())
     write_text(output, written(values))
     if json_:

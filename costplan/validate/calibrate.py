@@ -5,57 +5,26 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from costplan import __version__
-from costplan.catalog.gpus import gpu as find_gpu
-from costplan.catalog.models import model as find_model
-from costplan.core.dtypes import dtype
-from costplan.core.errors import CostplanError, InputError, UnknownNameError
-from costplan.perf.assemble import ENGINES
+from costplan.core.errors import CostplanError, InputError
 from costplan.perf.calibration import METRICS, Observed, correction, setting_of
 from costplan.perf.calibration_file import SCHEMA
-from costplan.perf.layout import Layout
 from costplan.perf.predict import Deployment, Prediction, predict
 from costplan.perf.steady import Load, LoadKind
 from costplan.simulate.operate import operate
+from costplan.validate.bench_deployment import Given, deployment, load
 from costplan.validate.bench_read import ResultFile
 from costplan.validate.bench_run import BenchRun
 from costplan.validate.run import room_for
 
-SPREAD = 0.2
-MOST_REQUESTS = 100_000
+FAR = 3.0
+"""Scales of its stated error that a median error may be away before the description of the runs is in doubt."""
 KEEPS_UP = 0.95
 """An open loop that serves this share of what arrives says nothing about throughput: it repeats the load."""
-
-
-@dataclass(frozen=True, slots=True)
-class Given:
-    """What the flags say about the runs; None is left to the file."""
-
-    gpu: str | None = None
-    model: str | None = None
-    engine: str | None = None
-    engine_version: str | None = None
-    tp: int | None = None
-    pp: int | None = None
-    dp: int | None = None
-    ep: int | None = None
-    replicas: int = 1
-    weights: str | None = None
-    kv: str | None = None
-    memory_fraction: float | None = None
-    max_model_len: int | None = None
-    max_num_seqs: int | None = None
-    max_num_batched_tokens: int | None = None
-    concurrency: float | None = None
-    rate: float | None = None
-    isl: float | None = None
-    osl: float | None = None
-    batch: float | None = None
-    spread: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +74,7 @@ class Calibrated:
 def calibrate(files: Sequence[ResultFile], given: Given, progress: Callable[[int, int], None] | None = None,
               ) -> Calibrated:
     """Predict every run of ``files``. Raises InputError for what neither file nor flag says, with the flag."""
-    runs = [r for f in files for r in f.runs]
+    runs = _told_apart([r for f in files for r in f.runs])
     skipped = [f"{r.where}: {r.skipped}" for r in runs if r.skipped]
     usable = [r for r in runs if not r.skipped]
     if not usable:
@@ -132,62 +101,14 @@ def calibrate(files: Sequence[ResultFile], given: Given, progress: Callable[[int
     return Calibrated(deps[0], kept, tuple(skipped))
 
 
-def _asked(run: BenchRun, what: str, flag: str, value: Any) -> Any:
-    if value is None:
-        raise InputError(f"{run.tool} does not say {what}", where=run.where, hint=f"give {flag}")
-    return value
-
-
-def _either(run: BenchRun, flag: str, given: Any, said: Any) -> Any:
-    """What the flag says, else the file; they must not disagree."""
-    if given is not None and said is not None and given != said:
-        raise InputError(f"says {said}, but {flag} says {given}", where=run.where, hint=f"leave {flag} away")
-    return said if given is None else given
-
-
-def deployment(run: BenchRun, g: Given) -> Deployment:
-    """What ran, from the file and the flags. Raises InputError that names the missing flag."""
-    engine = _asked(run, "which engine ran", "--engine vllm, sglang or trtllm", g.engine or run.engine)
-    if engine not in ENGINES:
-        raise UnknownNameError("engine", engine, ENGINES, where="--engine" if g.engine else run.where)
-    name = _asked(run, "which model ran", "--model NAME", g.model or run.model)
-    try:
-        spec = find_model(name, where="--model" if g.model else run.where)
-    except UnknownNameError as e:
-        raise InputError(e.message, where=e.where, hint=f"give --model; {e.hint}") from None
-    gpu = find_gpu(_asked(run, "on which GPU it ran", "--gpu NAME", g.gpu or run.gpu),
-                   where="--gpu" if g.gpu else run.where)
-    tp = _asked(run, "over how many GPUs a model was split", "--tp N (--tp 1 for one GPU)",
-                _either(run, "--tp", g.tp, run.tp))
-    pp, ep = _either(run, "--pp", g.pp, run.pp) or 1, _either(run, "--ep", g.ep, run.ep) or 1
-    weights, kv = g.weights or run.weights, g.kv or run.kv
-    return Deployment(
-        spec, gpu, Layout(tp, pp, g.dp or 1, ep), g.replicas, engine, g.engine_version or run.engine_version,
-        dtype(weights, kind="weight dtype", where="--weights").name if weights else None,
-        dtype(kv, kind="KV dtype", where="--kv").name if kv else None, memory_fraction=g.memory_fraction,
-        max_model_len=g.max_model_len, max_num_seqs=g.max_num_seqs or run.max_num_seqs,
-        max_num_batched_tokens=g.max_num_batched_tokens or run.max_num_batched_tokens)
-
-
-def load(run: BenchRun, g: Given) -> Load:
-    """The load of a run, from the file and the flags. Raises InputError that names the missing flag."""
-    kind, value = run.load_kind, run.load_value
-    if g.concurrency is not None:
-        kind, value = LoadKind.CONCURRENCY, g.concurrency
-    elif g.rate is not None:
-        kind, value = LoadKind.RATE, g.rate
-    if kind is LoadKind.STATIC_BATCH:
-        value = _asked(run, "how many sequences were in a batch", "--batch N", value)
-    value = _asked(run, "how requests arrived", "--concurrency N or --rate X", value if kind else None)
-    isl = _asked(run, "how long the prompts were", "--isl N", g.isl or run.isl)
-    osl = _asked(run, "how long the answers were", "--osl N", g.osl or run.osl)
-    if isl + osl > 100_000_000 or value > 1_000_000:
-        raise InputError("the load is too large", where=run.where, hint="are these tokens and requests?")
-    assert kind is not None
-    spread = g.spread if g.spread is not None else run.spread
-    fixed = kind in (LoadKind.STATIC_BATCH, LoadKind.BATCH1)
-    requests = None if run.requests is None else min(run.requests, MOST_REQUESTS)
-    return Load(kind, value, isl, osl, requests, 0.0 if fixed else SPREAD if spread is None else spread)
+def _told_apart(runs: Sequence[BenchRun]) -> list[BenchRun]:
+    """A run that is there twice (a summary and its details) counts once."""
+    seen: dict[tuple[float | None, ...], str] = {}
+    out = []
+    for r in runs:
+        first = seen.setdefault((r.ttft_s, r.tpot_s, r.output_tok_s, r.e2e_s, r.load_value), r.where)
+        out.append(r if first == r.where or r.skipped else replace(r, skipped=f"it is the run of {_name(first)} again"))
+    return out
 
 
 def _compare(run: BenchRun, dep: Deployment, asked: Load) -> Compared:
@@ -208,11 +129,19 @@ def _compare(run: BenchRun, dep: Deployment, asked: Load) -> Compared:
     return Compared(run, asked, found, Observed(setting_of(dep, asked), errors, scales))
 
 
-def disagreements(c: Calibrated) -> list[str]:
-    """Metrics of which no run foretells the others."""
-    return [f"{metric}: corrected by the others, each run is further off ({after:.0%} instead of {before:.0%}); more "
-            "runs, or runs at the load that you plan for, would help"
-            for metric, (_, before, after) in c.errors.items() if after is not None and after > before]
+def doubts(c: Calibrated) -> list[str]:
+    """Metrics far beyond their error bar, and those of which no run foretells the others."""
+    out = []
+    for metric, (_, before, after) in c.errors.items():
+        have = [x.observed for x in c.runs if metric in x.observed.log_error]
+        middle = statistics.median(o.log_error[metric] for o in have)
+        if abs(middle) > FAR * statistics.median(o.log_sd[metric] for o in have):
+            out.append(f"{metric}: measured is {math.exp(middle):.2g} times the prediction, far beyond its error bar: "
+                       "is the description right (GPU, formats, engine version, a client that held it back)?")
+        elif after is not None and after > before:
+            out.append(f"{metric}: corrected by the others, each run is further off ({after:.0%} instead of "
+                       f"{before:.0%}); more runs, or runs at the load that you plan for, would help")
+    return out
 
 
 def file_values(c: Calibrated, files: Sequence[ResultFile], day: str) -> dict[str, Any]:

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 from costplan.core.errors import CostplanError, InputError
 from costplan.perf.steady import LoadKind
+from costplan.validate.bench_deployment import Given, deployment, load
 from costplan.validate.bench_read import ResultFile
 from costplan.validate.bench_run import BenchRun
-from costplan.validate.calibrate import Given, calibrate, deployment, load
+from costplan.validate.calibrate import calibrate, doubts
 
 RUN = BenchRun("vllm bench serve", "r.json:1", LoadKind.CONCURRENCY, 16, 1000, 200, 160, 0.06, 0.01, None, 1500.0, 0.0,
                "vllm", None, "llama-3.1-8b")
@@ -58,9 +59,38 @@ def test_only_runs_that_can_be_used_count() -> None:
 
 
 def test_runs_that_cannot_have_fitted_are_named_and_left_out() -> None:
-    found = calibrate(of_file(RUN, replace(RUN, isl=5_000_000.0)), GIVEN)
+    found = calibrate(of_file(RUN, replace(RUN, isl=5_000_000.0, tpot_s=0.02)), GIVEN)
     assert len(found.runs) == 1
     assert "fit" in found.skipped[0]
+
+
+def test_a_run_that_is_there_twice_counts_once() -> None:
+    found = calibrate(of_file(RUN, replace(RUN, where="other.json:1")), GIVEN)
+    assert len(found.runs) == 1
+    assert found.skipped == ("other.json:1: it is the run of r.json:1 again",)
+
+
+def test_all_that_is_missing_is_asked_for_at_once() -> None:
+    with pytest.raises(InputError, match="which engine ran, which model ran, on which GPU") as e:
+        deployment(replace(RUN, engine=None, model=None), Given())
+    assert "--engine" in str(e.value.hint)
+    assert "--tp" in str(e.value.hint)
+
+
+@pytest.mark.parametrize(("named", "weights"), [
+    ("zai-org/GLM-5-FP8", "fp8"), ("meta-llama/Llama-3.1-8B-Instruct-NVFP4", "nvfp4"), ("llama-3.1-8b", None),
+    ("Meta-Llama-3.1-8B-Instruct-GPTQ", "int4")])
+def test_the_name_of_a_checkpoint_tells_its_format(named: str, weights: str | None) -> None:
+    run = replace(RUN, model=named)
+    assert deployment(run, GIVEN).weight_dtype == weights
+    assert deployment(run, replace(GIVEN, weights="bf16")).weight_dtype == "bf16"
+
+
+def test_runs_beyond_all_error_bars_question_their_description() -> None:
+    first = calibrate(of_file(RUN), GIVEN).runs[0].prediction.ttft_s.value
+    assert not doubts(calibrate(of_file(replace(RUN, ttft_s=first)), GIVEN))
+    slow = calibrate(of_file(replace(RUN, tpot_s=0.5, output_tok_s=30.0)), GIVEN)
+    assert any("tpot: measured is" in d and "description" in d for d in doubts(slow))
 
 
 @given(st.fixed_dictionaries({}, optional={
