@@ -37,6 +37,9 @@ def _fits(c: Claim, gpu: GpuSpec) -> Iterator[Finding]:
     """Weights and the KV cache of a stated batch against the memory of one engine."""
     weights = weight_bytes(c) or 0.0
     lines = [weight_line(c)]
+    if c.weight_bytes is not None and c.weight_bytes > weights:
+        weights = c.weight_bytes
+        lines.append(Line("weights as claimed", "{0}", (Amount(weights, "bytes"),), Amount(weights, "bytes")))
     need = weights
     if c.batch is not None and c.full_context is not None and c.spec is not None:
         one = kv_bytes(c, c.full_context) or 0.0
@@ -54,8 +57,9 @@ def _fits(c: Claim, gpu: GpuSpec) -> Iterator[Finding]:
     elif share > best("memory_share"):
         verdict, says = Verdict.IMPLAUSIBLE, "needs {0} of {1} memory: nothing is left to run in"
     else:
-        verdict, says = Verdict.PLAUSIBLE, "needs {0} of {1} memory"
-    yield Finding("memory", verdict, says, tuple(lines), (Amount(need, "bytes"), Amount(room, "bytes")))
+        verdict, says = Verdict.PLAUSIBLE, "needs {0} of {1} memory; {2} are left to run in"
+    yield Finding("memory", verdict, says, tuple(lines), (
+        Amount(need, "bytes"), Amount(room, "bytes"), Amount(room - need, "bytes")))
 
 
 def _read_lines(c: Claim, gpu: GpuSpec, seqs: float, *, spread: bool) -> tuple[list[Line], float]:
