@@ -13,12 +13,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 
-from costplan.core.errors import InputError
 from costplan.perf.batch import BatchState
+from costplan.perf.drafter import Drafter
+from costplan.perf.drafting import Drafting
 from costplan.perf.latency import KernelLatencyModel
 
-MAX_DRAFT_TOKENS = 16
 BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
+LONGEST = 8
+"""Draft tokens up to which the best length is looked for."""
 NODES = 9
 """Equally likely acceptances at which requests are counted where acceptance differs between them."""
 STEPS = 60
@@ -96,30 +98,12 @@ def _root(rising: Callable[[float], float], low: float, high: float) -> float:
     return high
 
 
-@dataclass(frozen=True, slots=True)
-class Drafter:
-    """What guesses: its name, the time of its kernels over one token of each sequence, and its weights on a GPU."""
-
-    name: str
-    model: KernelLatencyModel | None
-    weight_bytes: float = 0.0
-
-    def step_s(self, batch: BatchState) -> float:
-        """Seconds of one guess for every sequence: kernels only, for the engine prepares once per cycle."""
-        if self.model is None:
-            return 0.0
-        return self.model.step_s(batch) - self.model.pp * self.model.overhead.step_s(0.0, batch)
-
-
 def cycle(model: KernelLatencyModel, drafter: Drafter, seqs: int, context: float, draft_tokens: int) -> Cycle:
     """A cycle of ``seqs`` sequences that hold ``context`` tokens each.
 
     The check passes ``seqs * (k + 1)`` tokens through every layer and the head; their attention reads the cache of
     each sequence once. It is never faster than a plain step.
     """
-    if not 1 <= draft_tokens <= MAX_DRAFT_TOKENS:
-        raise InputError(f"draft tokens must lie between 1 and {MAX_DRAFT_TOKENS}, got {draft_tokens}",
-                         where="--draft-tokens")
     held = round(seqs * context)
     plain = BatchState(decode_seqs=seqs, decode_kv_tokens=held)
     check = BatchState(decode_seqs=seqs * (draft_tokens + 1), decode_kv_tokens=held)
@@ -145,41 +129,36 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Speculation:
-    """Speculative decoding of one deployment by batch size; ``here`` is the batch of the asked load."""
+    """Speculative decoding of one deployment by batch size; ``here`` is the batch of the asked load without drafts."""
 
+    drafting: Drafting
     drafter: str
     draft_weight_bytes: float
-    acceptance: float
-    spread: float
-    draft_tokens: int
     tokens_per_cycle: float
     rows: tuple[Row, ...]
     here: Row
 
 
-def speculation(model: KernelLatencyModel, drafter: Drafter, *, acceptance: float, spread: float, draft_tokens: int,
-                context: float, osl: float, here: int, most: int) -> Speculation:
+def speculation(model: KernelLatencyModel, drafter: Drafter, d: Drafting, *, context: float, osl: float, here: int,
+                most: int) -> Speculation:
     """Speed-up and slow-down by batch size, up to ``most`` sequences; ``here`` decode together under the asked load."""
-    for name, value in (("--acceptance", acceptance), ("--acceptance-spread", spread)):
-        if not 0 <= value <= 1:
-            raise InputError(f"must lie between 0 and 1, got {value}", where=name)
 
     def row(seqs: int) -> Row:
-        asked = cycle(model, drafter, seqs, context, draft_tokens)
-        best, gain = adaptive(model, drafter, seqs, context, acceptance, spread, osl)
-        return Row(asked, asked.speedup(acceptance), asked.p95_speedup(acceptance, spread, osl), best, gain)
+        asked = cycle(model, drafter, seqs, context, d.tokens)
+        best, gain = adaptive(model, drafter, seqs, context, d, osl, LONGEST)
+        return Row(asked, asked.speedup(d.acceptance), asked.p95_speedup(d.acceptance, d.spread, osl), best, gain)
 
     sizes: Sequence[int] = [b for b in BATCHES if b <= most] or [1]
-    return Speculation(drafter.name, drafter.weight_bytes, acceptance, spread, draft_tokens,
-                       tokens_per_cycle(acceptance, draft_tokens), tuple(row(b) for b in sizes), row(max(1, here)))
+    return Speculation(d, drafter.name, drafter.weight_bytes, tokens_per_cycle(d.acceptance, d.tokens),
+                       tuple(row(b) for b in sizes), row(max(1, here)))
 
 
-def adaptive(model: KernelLatencyModel, drafter: Drafter, seqs: int, context: float, acceptance: float, spread: float,
-             osl: float, longest: int = 8) -> tuple[int, float]:
-    """The draft length with the best p95 wall clock and its speed-up; (0, 1) where none pays."""
+def adaptive(model: KernelLatencyModel, drafter: Drafter, seqs: int, context: float, d: Drafting, osl: float,
+             longest: int) -> tuple[int, float]:
+    """The draft length up to ``longest`` with the best p95 wall clock and its speed-up; (0, 1) where none pays."""
     best = (0, 1.0)
     for k in range(1, longest + 1):
-        gain = cycle(model, drafter, seqs, context, k).p95_speedup(acceptance, spread, osl)
+        gain = cycle(model, drafter, seqs, context, k).p95_speedup(d.acceptance, d.spread, osl)
         if gain > best[1]:
             best = (k, gain)
     return best

@@ -73,7 +73,7 @@ def plan(workload: Workload, *, today: date, seed: int = 0, model: str | None = 
     market = Market(offers(workload.constraints, table), workload.constraints, today, table)
     candidates = space(asked.spec, workload.candidates, workload.constraints, market.prices,
                        max_tokens=asked.shape.max_tokens, model=model or workload.model or asked.spec.name,
-                       measured=frozenset(p.gpu for p in profiles))
+                       measured=frozenset(p.gpu for p in profiles), draftings=asked.draftings)
     bench = Bench(asked, {gpu_key(p.gpu) or p.gpu: p for p in profiles}, observed=tuple(observed))
     evaluator = Simulated(asked, bench, opts.sample_requests)
     need = demand(asked, opts.sample_requests)
@@ -153,6 +153,11 @@ def _notes(asked: Question, plans: Sequence[Plan]) -> tuple[str, ...]:
         notes.append(f"the longest requests ({asked.shape.max_tokens} tokens) exceed the model's {longest}")
     if plans and plans[0].below_checkpoint:
         notes.append("the recommended plan stores weights or KV in fewer bits than the checkpoint: check quality")
+    if asked.workload.speculative is not None and not asked.draftings:
+        notes.append("no drafts were tried: the tokens of a cycle come together, and a limit on ITL judges single gaps")
+    if plans and plans[0].config.speculative is not None:
+        notes.append("the plan counts on speculative decoding at the acceptance that you state, which its intervals "
+                     "leave out; costplan explain shows its steps without drafts")
     if plans and plans[0].money.rental.stale:
         notes.append("the price is stale or undated: ask the provider for today's")
     return tuple(notes)

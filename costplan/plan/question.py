@@ -10,6 +10,7 @@ from costplan.catalog.model_spec import ModelSpec
 from costplan.catalog.models import model as find_model
 from costplan.core.errors import InputError
 from costplan.core.rng import stream
+from costplan.perf.drafting import Drafting
 from costplan.simulate.requests import SimRequests, from_workload
 from costplan.workload.arrivals import ClosedLoop, GammaArrivals, TraceArrivals
 from costplan.workload.requests import sample_requests
@@ -51,6 +52,15 @@ class Question:
     @property
     def closed(self) -> bool:
         return self.concurrency is not None
+
+    @property
+    def draftings(self) -> tuple[Drafting, ...]:
+        """Speculative decoding to try: none where single gaps are limited, for drafts bunch them."""
+        s = self.workload.speculative
+        if s is None or any(t.metric is Metric.ITL for t in self.targets):
+            return ()
+        return tuple(Drafting(s.draft, s.acceptance, k, s.acceptance_spread, checkpoint=s.checkpoint)
+                     for k in s.draft_tokens)
 
     def fractions(self, metric: Metric) -> tuple[float, ...]:
         """Percentiles to report for one metric: the usual ones and those of the limits."""

@@ -37,8 +37,8 @@ class Knobs:
 
     def all(self) -> tuple[Sensitivity, ...]:
         """Every knob, the largest saving first (at the user's load, then at saturation); impossible ones last."""
-        found = [*self._formats(), *self._batch(), *self._pages(), *self._gpus(), *self._slo(), *self._traffic(),
-                 *self._purchase()]
+        found = [*self._formats(), *self._drafts(), *self._batch(), *self._pages(), *self._gpus(), *self._slo(),
+                 *self._traffic(), *self._purchase()]
         known = sorted((s for s in found if s.usd_per_mtok_out is not None),
                        key=lambda s: (s.delta_usd_per_mtok_out or 0.0, s.delta_saturated_usd_per_mtok_out or 0.0))
         return (*known, *(s for s in found if s.usd_per_mtok_out is None))
@@ -90,6 +90,18 @@ class Knobs:
         for name in dict.fromkeys((kv, "fp8")):
             if dtype(name).name != own.kv_dtype and (name != "fp8" or gpu.peak("fp8")):
                 yield self._try("KV cache", f"{own.kv_dtype} -> {name}", replace(own, kv_dtype=name))
+
+    def _drafts(self) -> Iterator[Sensitivity]:
+        """Speculative decoding on, off, and with guesses kept less often than stated."""
+        own = self.best.candidate.system
+        if own.drafting is not None:
+            yield self._try("drafts", f"{own.drafting.label} -> none", replace(own, drafting=None))
+            less = max(0.0, own.drafting.acceptance - 0.1)
+            yield self._try("acceptance", f"{own.drafting.acceptance:.2f} -> {less:.2f}",
+                            replace(own, drafting=replace(own.drafting, acceptance=less)))
+        for drafting in self.question.draftings:
+            if own.drafting is None:
+                yield self._try("drafts", f"none -> {drafting.label}", replace(own, drafting=drafting))
 
     def _batch(self) -> Iterator[Sensitivity]:
         c = self.best.candidate.config

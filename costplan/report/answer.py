@@ -31,7 +31,8 @@ class Metric:
 @dataclass(frozen=True, slots=True)
 class Answer:
     """Question, prediction, money. ``manifest`` is of the profile that answered first; None: no kernels at all.
-    ``assumed`` says what was taken for granted in reading the question."""
+    ``assumed`` says what was taken for granted in reading the question. With drafts ``prediction`` is with them, and
+    ``without_drafts`` the other."""
 
     deployment: Deployment
     load: Load
@@ -40,6 +41,7 @@ class Answer:
     manifest: Manifest | None
     assumed: tuple[str, ...] = ()
     speculative: Speculation | None = None
+    without_drafts: Prediction | None = None
 
     @property
     def metrics(self) -> tuple[Metric, ...]:

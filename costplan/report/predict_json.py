@@ -35,7 +35,8 @@ def predict_json(a: Answer) -> dict[str, Any]:
                   "prefill": _step(p.prefill_step, p.point.prefill_step)},
         "memory": budget_json(p.budget) | {"sequences_that_fit": a.sequences_that_fit},
         "profile": _profile(a),
-        "speculative": None if a.speculative is None else speculative_json(a.speculative),
+        "speculative": None if a.speculative is None or a.without_drafts is None else speculative_json(
+            a.speculative, a.without_drafts),
         "warnings": list(a.warnings),
     }
 

@@ -60,7 +60,9 @@ def _speculative() -> dict[str, Any]:
                                    "best_p95_speedup"), _NUMBER), decode_seqs=_COUNT, best_draft_tokens=_COUNT,
                   break_even_acceptance=_maybe(_NUMBER))
     return _object(drafter=_TEXT, draft_weight_bytes=_NUMBER, acceptance=_NUMBER, acceptance_spread=_NUMBER,
-                   draft_tokens=_COUNT, tokens_per_cycle=_NUMBER, here=row, batches={"type": "array", "items": row})
+                   draft_tokens=_COUNT, adaptive={"type": "boolean"}, tokens_per_cycle=_NUMBER, here=row,
+                   batches={"type": "array", "items": row},
+                   without=_object(ttft_s=_NUMBER, tpot_s=_NUMBER, output_tok_s=_NUMBER))
 
 
 def _memory() -> dict[str, Any]:

@@ -28,8 +28,8 @@ _PARTS = {"gemm": "linear layers", "experts": "experts", "attention": "attention
 def predict_text(a: Answer, style: Style) -> str:
     """The whole answer; no line is wider than ``style.width``."""
     blocks = [_headline(a, style), _metrics(a, style), _steps(a, style), _memory(a, style), _provenance(a, style)]
-    if a.speculative is not None:
-        blocks.append(speculative_text(a.speculative, style))
+    if a.speculative is not None and a.without_drafts is not None:
+        blocks.append(speculative_text(a.speculative, a.without_drafts, style))
     return "\n\n".join("\n".join(b) for b in blocks) + "\n"
 
 

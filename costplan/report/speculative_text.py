@@ -4,14 +4,22 @@ from __future__ import annotations
 
 from typing import Any
 
+from costplan.perf.drafting import Drafting
+from costplan.perf.predict import Prediction
 from costplan.perf.speculative import Row, Speculation
 from costplan.report.columns import Column, facts, table
 from costplan.report.numbers import gib, percent, seconds, significant
 from costplan.report.style import Style
 
 
-def speculative_text(s: Speculation, style: Style) -> list[str]:
-    """Table by batch and what to do at the asked load."""
+def drafts_words(d: Drafting, drafter: str) -> str:
+    """As in ``4 drafts by X; 70% +- 10% of them kept``."""
+    many = f"up to {d.tokens} drafts" if d.adaptive else f"{d.tokens} draft{'s' if d.tokens > 1 else ''}"
+    return f"{many} by {drafter}; {percent(d.acceptance)} +- {percent(d.spread)} kept"
+
+
+def speculative_text(s: Speculation, without: Prediction, style: Style) -> list[str]:
+    """Table by batch and what to do at the asked load; ``without`` is the prediction without drafts."""
     columns = [Column("sequences", right=True), Column("plain step", right=True), Column("draft", right=True),
                Column("check", right=True), Column("speed-up", right=True), Column("at p95", right=True),
                Column("break-even", right=True), Column("best drafts", right=True), Column("at p95", right=True)]
@@ -20,14 +28,15 @@ def speculative_text(s: Speculation, style: Style) -> list[str]:
     verdict = (f"{'pays' if here.pays else 'does not pay'}: x{here.p95_speedup:.2f} at p95 with "
                f"{here.cycle.seqs:,} sequences")
     best = f"; best {here.best_tokens} drafts, x{here.best_p95_speedup:.2f}" if here.best_tokens else "; best without"
-    return [*facts([("speculative", f"{s.draft_tokens} drafts by {s.drafter}; {percent(s.acceptance)} +- "
-                                    f"{percent(s.spread)} kept: {significant(s.tokens_per_cycle)} tokens a cycle"),
-                    ("this load", verdict + best)], style), "", *table(columns, rows, style), "", *facts([
-                        ("speed-up", "tokens/s of a sequence over those without drafts; at p95: wall clock of the "
-                                     "slowest 1 in 20 answers, which decides; break-even: least share of drafts kept "
-                                     "that is no loss; TTFT is not counted, and the metrics above are without drafts"),
-                        ("memory", f"drafts take {gib(s.draft_weight_bytes)} of weights on each GPU, and their KV, "
-                                   "from the KV cache above")], style)]
+    plain = (f"TTFT {seconds(without.ttft_s.value)}, TPOT {seconds(without.tpot_s.value)}, "
+             f"{significant(without.output_tok_s.value)} output tok/s")
+    return [*facts([("speculative", f"{drafts_words(s.drafting, s.drafter)}: {significant(s.tokens_per_cycle)} tokens "
+                                    "a cycle"), ("without", plain), ("this load", verdict + best)], style), "",
+            *table(columns, rows, style), "", *facts([
+                ("speed-up", "tokens/s of a sequence over those without drafts; at p95: wall clock of the slowest 1 in "
+                             "20 answers, which decides; break-even: least share of drafts kept that is no loss"),
+                ("memory", f"drafts take {gib(s.draft_weight_bytes)} of weights on each GPU, and their KV, from the "
+                           "KV cache")], style)]
 
 
 def _row(r: Row) -> list[str]:
@@ -38,11 +47,15 @@ def _row(r: Row) -> list[str]:
             f"x{r.speedup:.2f}", f"x{r.p95_speedup:.2f}", even, *best]
 
 
-def speculative_json(s: Speculation) -> dict[str, Any]:
+def speculative_json(s: Speculation, without: Prediction) -> dict[str, Any]:
     """The same for programs, in seconds and fractions."""
-    return {"drafter": s.drafter, "draft_weight_bytes": s.draft_weight_bytes, "acceptance": s.acceptance,
-            "acceptance_spread": s.spread, "draft_tokens": s.draft_tokens, "tokens_per_cycle": s.tokens_per_cycle,
-            "here": _row_json(s.here), "batches": [_row_json(r) for r in s.rows]}
+    d = s.drafting
+    return {"drafter": s.drafter, "draft_weight_bytes": s.draft_weight_bytes, "acceptance": d.acceptance,
+            "acceptance_spread": d.spread, "draft_tokens": d.tokens, "adaptive": d.adaptive,
+            "tokens_per_cycle": s.tokens_per_cycle, "here": _row_json(s.here),
+            "batches": [_row_json(r) for r in s.rows], "without": {
+                "ttft_s": without.ttft_s.value, "tpot_s": without.tpot_s.value,
+                "output_tok_s": without.output_tok_s.value}}
 
 
 def _row_json(r: Row) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from costplan.workload.workload import (
     Metric,
     Slo,
     SloTarget,
+    Speculative,
     Tenant,
     Workload,
 )
@@ -56,7 +57,8 @@ def workload_of(doc: YamlDocument, folder: Path, path: Path | None = None) -> Wo
         tenants=tuple(Tenant(**dict(t)) for t in file.tenants or ()), diurnal=_diurnal(file.diurnal),
         hosted_api=HostedApi(**dict(file.hosted_api)) if file.hosted_api else None,
         description=file.description or "", model_path=_model_path(file.model, folder),
-        calibrations=_calibrations(doc, file.calibration, folder), path=path)
+        calibrations=_calibrations(doc, file.calibration, folder),
+        speculative=Speculative(**_tuples(file.speculative)) if file.speculative else None, path=path)
 
 
 def _calibrations(doc: YamlDocument, named: str | None, folder: Path) -> tuple[Path, ...]:

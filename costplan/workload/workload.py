@@ -76,6 +76,20 @@ class Constraints:
 
 
 @dataclass(frozen=True, slots=True)
+class Speculative:
+    """Speculative decoding that a plan may use: who drafts, how often its guesses are kept, and how many to try.
+
+    ``draft`` is mtp, eagle, ngram or a model; ``checkpoint`` is what engines load it from.
+    """
+
+    draft: str
+    acceptance: float
+    acceptance_spread: float = 0.1
+    draft_tokens: tuple[int, ...] = (4,)
+    checkpoint: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Tenant:
     """One user of the service: ``share`` of all requests, lower ``priority`` first."""
 
@@ -119,6 +133,7 @@ class Workload:
     description: str = ""
     model_path: Path | None = None
     calibrations: tuple[Path, ...] = ()
+    speculative: Speculative | None = None
     path: Path | None = field(default=None, compare=False)
 
     @property

@@ -42,11 +42,14 @@ VLLM_033 = {
     "--host", "--port", "--tensor-parallel-size", "--pipeline-parallel-size", "--data-parallel-size",
     "--enable-expert-parallel", "--dtype", "--quantization", "--kv-cache-dtype", "--block-size",
     "--gpu-memory-utilization", "--max-model-len", "--max-num-seqs", "--max-num-batched-tokens",
-    "--enable-prefix-caching", "--no-enable-prefix-caching", "--enable-chunked-prefill", "--no-enable-chunked-prefill"}
+    "--enable-prefix-caching", "--no-enable-prefix-caching", "--enable-chunked-prefill", "--no-enable-chunked-prefill",
+    "--speculative-config"}
 SGLANG_0523 = {
     "--model-path", "--host", "--port", "--tp-size", "--pp-size", "--attn-dp-size", "--ep-size", "--dtype",
     "--quantization", "--kv-cache-dtype", "--page-size", "--mem-fraction-static", "--context-length",
-    "--max-running-requests", "--chunked-prefill-size", "--max-prefill-tokens", "--disable-radix-cache"}
+    "--max-running-requests", "--chunked-prefill-size", "--max-prefill-tokens", "--disable-radix-cache",
+    "--speculative-algorithm", "--speculative-draft-model-path", "--speculative-num-steps", "--speculative-eagle-topk",
+    "--speculative-num-draft-tokens"}
 
 
 def words(out: Emitted) -> list[str]:
