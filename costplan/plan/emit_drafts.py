@@ -65,8 +65,8 @@ def draft_notes(c: EngineConfig) -> tuple[str, ...]:
     d = c.speculative
     if d is None:
         return ()
-    out = [f"drafts: the plan counts on {d.acceptance:.0%} of {d.tokens} guesses per cycle being kept; compare with the "
-           "acceptance that the engine logs"]
+    out = [f"drafts: the plan counts on {d.acceptance:.0%} of {d.tokens} guesses per cycle being kept; compare with "
+           "the acceptance that the engine logs"]
     if loaded(d) == NAME_IT:
         out.append(f"replace {NAME_IT} by a head trained for this model, or name it under speculative.checkpoint")
     return tuple(out)

@@ -11,25 +11,30 @@ from hypothesis import strategies as st
 
 from costplan.catalog.gpus import gpu
 from costplan.catalog.models import model
-from costplan.core.errors import InputError
-from costplan.perf.assemble import latency_model
+from costplan.core.errors import DoesNotFitError, InputError
 from costplan.perf.batch import BatchState
+from costplan.perf.drafter import Drafter, drafter_of, model_of, room_beside
+from costplan.perf.drafting import Drafting
 from costplan.perf.latency import KernelLatencyModel
 from costplan.perf.layout import Layout
-from costplan.perf.speculative import Cycle, Drafter, adaptive, cycle, speculation, tokens_per_cycle
+from costplan.perf.predict import Deployment, budget_of
+from costplan.perf.speculative import Cycle, adaptive, cycle, speculation, tokens_per_cycle
 
 SHARES = st.floats(0, 1)
 CYCLES = st.builds(Cycle, st.just(8), st.integers(1, 16), st.just(1.0), st.floats(0, 20), st.floats(1, 20))
 
 
+DEP = Deployment(model("llama-3.1-70b"), gpu("h100_sxm"), Layout(4), weight_dtype="fp8")
+
+
 @cache
 def times() -> KernelLatencyModel:
-    return latency_model(model("llama-3.1-70b"), gpu("h100_sxm"), Layout(4), engine="vllm", weight_dtype="fp8")
+    return model_of(DEP, None)
 
 
 @cache
 def small() -> Drafter:
-    return Drafter("8b", latency_model(model("llama-3.1-8b"), gpu("h100_sxm"), Layout(4), engine="vllm"))
+    return drafter_of(DEP, "llama-3.1-8b")
 
 
 @pytest.mark.parametrize(("a", "k", "tokens"), [(0.0, 4, 1.0), (1.0, 4, 5.0), (0.5, 1, 1.5), (0.8, 3, 2.952)])
@@ -100,7 +105,7 @@ def test_small_batches_gain_and_large_ones_lose() -> None:
 
 def test_a_check_is_never_faster_than_a_plain_step() -> None:
     for b in (1, 2, 7, 64, 300):
-        c = cycle(times(), Drafter("none", None), b, 500, 4)
+        c = cycle(times(), Drafter("none"), b, 500, 4)
         assert c.verify_s >= c.plain_s == times().step_s(BatchState(decode_seqs=b, decode_kv_tokens=b * 500))
         assert c.draft_s == 0
 
@@ -113,24 +118,53 @@ def test_a_draft_costs_its_kernels_not_the_engines_step() -> None:
 
 
 def test_draft_length_adapts_to_acceptance_and_batch() -> None:
-    none = Drafter("none", None)
-    lengths = [adaptive(times(), none, 4, 1000, a, 0.0, 300)[0] for a in (0.05, 0.5, 0.9)]
+    none = Drafter("none")
+    lengths = [adaptive(times(), none, 4, 1000, Drafting("x", a, spread=0.0), 300, 8)[0] for a in (0.05, 0.5, 0.9)]
     assert lengths == sorted(lengths)
     assert lengths[-1] >= 4
-    assert adaptive(times(), small(), 512, 1000, 0.3, 0.1, 300) == (0, 1.0)
+    assert adaptive(times(), small(), 512, 1000, Drafting("x", 0.3), 300, 8) == (0, 1.0)
 
 
 def test_the_asked_load_is_judged_at_p95() -> None:
-    s = speculation(times(), small(), acceptance=0.7, spread=0.1, draft_tokens=4, context=1000, osl=300, here=48,
-                    most=64)
+    s = speculation(times(), small(), Drafting("llama-3.1-8b", 0.7), context=1000, osl=300, here=48, most=64)
     assert [r.cycle.seqs for r in s.rows] == [1, 2, 4, 8, 16, 32, 64]
     assert s.here.cycle.seqs == 48
     assert s.here.pays is (s.here.p95_speedup > 1)
     assert all(r.best_p95_speedup >= max(1.0, r.p95_speedup) for r in s.rows)
 
 
-@pytest.mark.parametrize("bad", [{"acceptance": 1.1}, {"spread": -0.1}, {"draft_tokens": 0}, {"draft_tokens": 17}])
-def test_bad_values_name_their_flag(bad: dict[str, float]) -> None:
-    known = {"acceptance": 0.7, "spread": 0.1, "draft_tokens": 4}
-    with pytest.raises(InputError, match="--"):
-        speculation(times(), small(), context=1000, osl=300, here=1, most=8, **{**known, **bad})  # type: ignore[arg-type]
+@pytest.mark.parametrize(("bad", "said"), [
+    ({"acceptance": 1.1}, "acceptance"), ({"acceptance": 0.5, "spread": -0.1}, "spread"),
+    ({"acceptance": 0.5, "tokens": 0}, "draft_tokens"), ({"acceptance": 0.5, "tokens": 17}, "draft_tokens")])
+def test_bad_values_are_named(bad: dict[str, float], said: str) -> None:
+    with pytest.raises(InputError) as e:
+        Drafting("eagle", **bad)  # type: ignore[arg-type]
+    assert e.value.where == said
+
+
+@pytest.mark.parametrize(("draft", "said"), [
+    ("mtp", "no layers for multi-token prediction"), ("qwen3-0.6b", "cannot guess for it"), ("egle", "unknown model")])
+def test_drafts_that_cannot_be_are_refused(draft: str, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        drafter_of(DEP, draft)
+
+
+def test_drafts_take_memory_from_the_kv_cache() -> None:
+    budget = budget_of(DEP)
+    head, whole = drafter_of(DEP, "eagle"), small()
+    assert head.kv_share == pytest.approx(1 / 80)
+    assert 0 < head.weight_bytes < whole.weight_bytes
+    left = [room_beside(budget, d) for d in (drafter_of(DEP, "ngram"), head, whole)]
+    assert left[0].num_blocks == budget.num_blocks > left[1].num_blocks > left[2].num_blocks
+    for b, d in zip(left, (Drafter("n"), head, whole), strict=True):
+        assert b.weights.total - budget.weights.total == pytest.approx(d.weight_bytes, abs=1)
+        assert b.kv_bytes + d.weight_bytes == pytest.approx(budget.kv_bytes, abs=1)
+    with pytest.raises(DoesNotFitError, match="nothing is left"):
+        room_beside(budget, Drafter("huge", weight_bytes=1e12))
+
+
+def test_the_layers_of_a_checkpoint_draft_without_a_second_model() -> None:
+    dep = Deployment(model("deepseek-ai/DeepSeek-V3"), gpu("h200_sxm"), Layout(8, ep=8))
+    drafter = drafter_of(dep, "mtp")
+    plain = BatchState(decode_seqs=8, decode_kv_tokens=8000)
+    assert 0 < drafter.step_s(plain) < 0.1 * model_of(dep, None).step_s(plain)
