@@ -75,7 +75,7 @@ NEAR = ("elsewhere", "of this engine on another GPU", "of this engine and GPU wi
 def setting_of(dep: Deployment, load: Load | None) -> Setting:
     """The place of a question among measured runs."""
     lay = dep.layout
-    era = overhead(dep.engine, dep.engine_version, vendor=dep.gpu.vendor).name
+    era = overhead(dep.engine, dep.engine_version).name
     formats = f"{dep.weight_dtype or dep.spec.weight_dtype}/{dep.stored_kv_dtype}"
     layout = f"tp{lay.tp} pp{lay.pp} dp{lay.dp} ep{lay.ep}"
     place = (ANY_LOAD, 0.0, 0.0, 0.0) if load is None else (
