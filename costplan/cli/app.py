@@ -14,8 +14,8 @@ from costplan import __version__
 if TYPE_CHECKING:
     from costplan.catalog.gpu_spec import GpuSpec
 
-EXIT_CODES = ("Exit codes: 0 done, 1 an audited claim is wrong, 2 bad usage or input, 4 environment, 5 no plan holds "
-              "the limits, 70 a bug of ours, 130 interrupted.")
+EXIT_CODES = ("Exit codes: 0 done, 1 an audited claim is wrong or profile diff found worse, 2 bad usage or input, 3 "
+              "unclear under --strict, 4 environment, 5 no plan holds the limits, 70 a bug of ours, 130 interrupted.")
 
 app = typer.Typer(
     name="costplan", no_args_is_help=True, add_completion=True, rich_markup_mode=None, pretty_exceptions_enable=False,
@@ -54,6 +54,7 @@ def _register() -> None:
         doctor,
         emit,
         explain,
+        history,
         kv,
         plan,
         predict,
@@ -78,6 +79,7 @@ def _register() -> None:
     app.command("audit", short_help="Is a published speed, size or cost possible?")(audit.audit)
     app.command("doctor", short_help="What can be measured here, and what does not fit together.")(doctor.doctor)
     app.command("schema", short_help="JSON Schema of workload.yaml or of JSON output.")(schema.schema)
+    app.add_typer(history.app, name="history")
     app.add_typer(workload.app, name="workload")
     app.add_typer(profile.app, name="profile")
     app.add_typer(catalog.app, name="catalog")

@@ -13,6 +13,7 @@ from costplan.perf.assemble import latency_model
 from costplan.perf.batch import BatchState
 from costplan.perf.calibrated_model import calibrated_model
 from costplan.perf.calibration import Observed
+from costplan.perf.explain import kernel_rows
 from costplan.perf.kv import kv_bytes_per_token, kv_heads_per_rank, layer_caches
 from costplan.perf.latency import KernelLatencyModel
 from costplan.perf.predict import Deployment
@@ -21,6 +22,7 @@ from costplan.profile.store import Profile
 from costplan.report.answer import waits
 from costplan.report.derivation import Derivation, KvLayers, Step
 from costplan.report.plan_json import plan_json, written
+from costplan.report.roofline_text import RooflineView
 from costplan.workload.workload import Metric
 
 
@@ -30,7 +32,7 @@ def derivations(s: PlanSet, profiles: Sequence[Profile],
     if s.best is None:
         return {}
     spec = find_model(s.best.config.model)
-    own = {gpu_key(p.gpu) or p.gpu: p for p in profiles}
+    own = _own(profiles)
     return {p.name: _derivation(p, spec, s, own.get(p.config.gpu), observed) for p in s.plans}
 
 
@@ -40,18 +42,47 @@ def document(s: PlanSet, inputs: Mapping[str, str], profiles: Sequence[Profile],
     return written(plan_json(s, inputs, derivations(s, profiles, observed)))
 
 
+def mean_steps(s: PlanSet, profiles: Sequence[Profile], observed: Sequence[Observed] = ()) -> dict[str, RooflineView]:
+    """The mean decode step and prefill step of the recommended plan, kernel by kernel; empty without one."""
+    if s.best is None:
+        return {}
+    p = s.best
+    c, spec = p.config, find_model(p.config.model)
+    model = _model(p, spec, _own(profiles).get(c.gpu), observed)
+    found = {}
+    for phase, batch in (("decode", _decode(p, s)), ("prefill", _prefill(p, s))):
+        step = model.step(batch)
+        found[phase] = RooflineView(f"{phase} step of {p.name}", find_gpu(c.gpu), batch, kernel_rows(model.ops, batch),
+                                    step.seconds, step.parts.get("engine", 0.0), model.basis)
+    return found
+
+
+def _own(profiles: Sequence[Profile]) -> dict[str, Profile]:
+    return {gpu_key(p.gpu) or p.gpu: p for p in profiles}
+
+
+def _model(p: Plan, spec: ModelSpec, own: Profile | None, observed: Sequence[Observed]) -> KernelLatencyModel:
+    c, gpu = p.config, find_gpu(p.config.gpu)
+    model = latency_model(spec, gpu, c.layout, engine=c.engine, weight_dtype=c.weight_dtype, kv_dtype=c.kv_dtype,
+                          profile=own, block_size=c.block_size)
+    dep = Deployment(spec, gpu, c.layout, engine=c.engine, weight_dtype=c.weight_dtype, kv_dtype=c.kv_dtype)
+    return calibrated_model(model, dep, observed)
+
+
+def _decode(p: Plan, s: PlanSet) -> BatchState:
+    seqs = decoding(p)
+    return BatchState(decode_seqs=seqs, decode_kv_tokens=round(seqs * (s.mean_isl + s.mean_osl / 2)))
+
+
+def _prefill(p: Plan, s: PlanSet) -> BatchState:
+    return BatchState(prefill_tokens=max(1, min(round(s.mean_isl), p.config.max_num_batched_tokens)), prefill_seqs=1)
+
+
 def _derivation(p: Plan, spec: ModelSpec, s: PlanSet, own: Profile | None,
                 observed: Sequence[Observed]) -> Derivation:
-    c = p.config
-    model = latency_model(spec, find_gpu(c.gpu), c.layout, engine=c.engine, weight_dtype=c.weight_dtype,
-                          kv_dtype=c.kv_dtype, profile=own, block_size=c.block_size)
-    dep = Deployment(spec, find_gpu(c.gpu), c.layout, engine=c.engine, weight_dtype=c.weight_dtype, kv_dtype=c.kv_dtype)
-    model = calibrated_model(model, dep, observed)
-    seqs = decoding(p)
-    decode = BatchState(decode_seqs=seqs, decode_kv_tokens=round(seqs * (s.mean_isl + s.mean_osl / 2)))
-    prefill = BatchState(prefill_tokens=max(1, min(round(s.mean_isl), c.max_num_batched_tokens)), prefill_seqs=1)
+    c, model = p.config, _model(p, spec, own, observed)
     return Derivation(tuple(_layers(spec, p)), kv_bytes_per_token(spec, c.kv_dtype, c.layout.tp, c.layout.pp),
-                      _step(model, decode), _step(model, prefill), model.measured_on, model.profiles)
+                      _step(model, _decode(p, s)), _step(model, _prefill(p, s)), model.measured_on, model.profiles)
 
 
 def decoding(p: Plan) -> int:

@@ -45,11 +45,14 @@ def plan(
     csv_: Annotated[bool, typer.Option("--csv", help="One line per plan.")] = False,
     markdown: Annotated[bool, typer.Option("--markdown", help="Markdown tables.")] = False,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Write to this file instead.")] = None,
+    html: Annotated[Path | None, typer.Option("--html", help="Also write a page with plots to this file.")] = None,
+    show: Annotated[bool, typer.Option("--open", help="Open that page in a browser.")] = False,
 ) -> None:
     """Search the cheapest way to serve a workload within its limits, and say how sure that is.
 
     Exit code 5: no plan holds the limits; the nearest relaxations are printed.
     """
+    from costplan.cli import page
     from costplan.cli.output import emit, say, warn
     from costplan.cli.plan_inputs import (
         Overrides,
@@ -67,6 +70,7 @@ def plan(
 
     if json_ + csv_ + markdown > 1:
         raise InputError("choose one of --json, --csv and --markdown")
+    page.check(html, show)
     asked = overridden(find_workload(workload), Overrides(
         gpu, engine, weights, kv, provider, region, purchase, max_gpus, budget, headroom, spare))
     from datetime import date
@@ -95,6 +99,9 @@ def plan(
         emit(document(found, digests(asked, seed, model, profiles, table, tuned), profiles, tuned.observed), output)
     else:
         emit(_rendered(found, "csv" if csv_ else "markdown" if markdown else "text", output), output)
+    if html is not None:
+        inputs = digests(asked, seed, model, profiles, table, tuned)
+        page.write(page.of_plan(found, inputs, profiles, tuned.observed), html, show)
     if not found.feasible:
         raise typer.Exit(INFEASIBLE)
 

@@ -1,9 +1,14 @@
-"""A prediction and a plan made up by hand: goldens of the layout do not move when models are tuned."""
+"""A prediction and a plan made up by hand: goldens of the layout do not move when models are tuned. And a browser."""
 
 from __future__ import annotations
 
+import os
+import shutil
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import date
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,6 +18,7 @@ from costplan.catalog.price import Price, Purchase
 from costplan.core.evidence import Estimate, Evidence
 from costplan.core.units import GIB
 from costplan.perf.batch import BatchState
+from costplan.perf.explain import KernelRow
 from costplan.perf.kv_budget import KvBudget
 from costplan.perf.kv_pool import KvPool, PoolGroup
 from costplan.perf.latency import StepTime
@@ -24,6 +30,7 @@ from costplan.perf.timed import Timing
 from costplan.perf.weights import WeightBytes
 from costplan.plan.config import EngineConfig
 from costplan.plan.cost import Cost
+from costplan.plan.day import hours
 from costplan.plan.types import (
     Binding,
     BreakEven,
@@ -48,10 +55,15 @@ from costplan.plan.types import (
 )
 from costplan.profile.manifest import Manifest
 from costplan.report.answer import Answer
+from costplan.report.html.page import rendered
+from costplan.report.html.plan_page import plan_page
+from costplan.report.roofline_text import RooflineView
 from costplan.workload.arrivals import GammaArrivals
 from costplan.workload.lengths import Fixed, JointLengths
 from costplan.workload.workload import Constraints, HostedApi, Metric, Slo, SloTarget, Workload
 
+QUIET = ("--headless", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+         "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage")
 SHARES = {Evidence.MEASURED: 0.25, Evidence.INTERPOLATED: 0.7, Evidence.ANALYTIC: 0.05}
 
 
@@ -156,3 +168,68 @@ def infeasible(planset: PlanSet) -> PlanSet:
     ways = (Relaxation("slo", "ttft p95 1 s", "ttft p95 1.4 s (x 1.40) on 2 x h100_sxm tp1", None),
             Relaxation("max_gpus", "2", "4 (h100_sxm tp1)", None))
     return replace(planset, plans=(), pareto=(), losers=(), sensitivities=(), relaxations=ways, same_precision=None)
+
+
+@pytest.fixture
+def steps() -> dict[str, RooflineView]:
+    """A mean step of each phase: one matrix product and one all-reduce."""
+    rows = [KernelRow("gemm", "gate_up", 80.0, 2.0e11, 1.0e9, 4e-4, 5e-4, 0.1, "bandwidth", Evidence.MEASURED),
+            KernelRow("comm", "all-reduce", 80.0, None, None, 1e-5, 2e-5, 0.1, "network", Evidence.ANALYTIC)]
+    return {phase: RooflineView(phase, gpu("h100_sxm"), BatchState(32, 70_000), rows, 0.05, 0.001, "made")
+            for phase in ("decode", "prefill")}
+
+
+@pytest.fixture
+def drawn(steps: dict[str, RooflineView]) -> Callable[[PlanSet], str]:
+    """Renders a plan set as a page, with a day and a roofline where it has an answer."""
+    return lambda s: page_of(s, steps)
+
+
+def page_of(s: PlanSet, steps: dict[str, RooflineView]) -> str:
+    asked = replace(s, workload=replace(s.workload, diurnal=tuple([0.5] * 12 + [1.5] * 12)))
+    day = hours(s.best, asked.workload) if s.best is not None else ()
+    return rendered(plan_page(asked, steps=steps if s.best is not None else {}, hours=day, behind={},
+                              inputs={"prices_sha256": "ab" * 32}))
+
+
+class Browser:
+    """One browser, as wide and as bright as a test asks."""
+
+    def __init__(self, driver: Any) -> None:
+        self.driver = driver
+
+    def show(self, page: Path, width: int, theme: str) -> None:
+        self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", {
+            "width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500})
+        self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {
+            "features": [{"name": "prefers-color-scheme", "value": theme}]})
+        self.driver.get(page.as_uri())
+
+    def ask(self, script: str) -> Any:
+        """Value of a script that the test runs; the page itself may run none."""
+        return self.driver.execute_script(f"return {script}")
+
+    def complaints(self) -> list[str]:
+        """What the console has said since the last call."""
+        return [entry["message"] for entry in self.driver.get_log("browser")]
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    pytest.importorskip("vl_convert", reason="vl-convert-python is not installed (extra html)")
+    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed (extra dev)")
+    from selenium.webdriver.chrome.service import Service
+
+    chromium, driver = shutil.which("chromium") or shutil.which("google-chrome"), shutil.which("chromedriver")
+    if chromium is None or driver is None:
+        pytest.skip("no Chromium with its driver on this machine")
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    for flag in (*QUIET, f"--user-data-dir={tmp_path_factory.mktemp('browser')}"):
+        options.add_argument(flag)
+    if hasattr(os, "geteuid") and os.geteuid() == 0:
+        options.add_argument("--no-sandbox")
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    opened = webdriver.Chrome(options=options, service=Service(driver))
+    yield Browser(opened)
+    opened.quit()
