@@ -1,12 +1,13 @@
 """What own runs are worth: error and interval of predictions with 0, 1 and 3 runs of the same sweep known.
 
-    costplan validate tune.csv -o scored.csv
-    python benchmarks/calibration.py tune.csv scored.csv            # leave one sweep out
-    python benchmarks/calibration.py tune.csv scored.csv --moments  # where data/kinship.json comes from
+    python benchmarks/fit_engines.py tune.csv held_out.csv
+    python benchmarks/calibration.py tune.csv held_out.csv            # leave one sweep out
+    python benchmarks/calibration.py tune.csv held_out.csv --moments  # where data/kinship.json comes from
 
 A sweep is one deployment (GPU, model, engine and version, formats, layout) as one family of sources measured it, under
-several loads. Runs are drawn at random, ten times per sweep; the error is taken on all runs that are never drawn.
-With 1 run, and 3, the same runs are judged as with 0.
+several loads. Predictions are those that ``held_out.csv`` made for whole sweeps: the engine was fitted without any row
+of them. Runs are drawn at random, ten times per sweep; the error is taken on all runs that are never drawn. With 1 run,
+and 3, the same runs are judged as with 0.
 """
 
 from __future__ import annotations
@@ -21,43 +22,46 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from costplan.core.evidence import Z50, Z90
-from costplan.perf.calibration import METRICS, Observed, correction, setting_of
+from costplan.core.evidence import Z50, Z90, Evidence
+from costplan.perf.calibration import Observed, correction, setting_of
 from costplan.perf.kinship import depth, distance
+from costplan.perf.residual import residual
 from costplan.validate.rows import deployment, load, read_rows
 
 DRAWS, KNOWN, LEAST_LEFT = 10, 3, 2
+EVIDENCE = {"strong": Evidence.INTERPOLATED, "weak": Evidence.EXTRAPOLATED}
 
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """One row and metric: who measured it, and how far the prediction was off."""
+    """One row and metric: who measured it, how far the prediction was off, and its stated scale and tail."""
 
     family: str
     model: str
     observed: Observed
     error: float
     log_sd: float
+    tail: float
 
 
-def points(rows_file: Path, scored_file: Path) -> dict[str, list[Point]]:
+def points(rows_file: Path, held_out: Path) -> dict[str, list[Point]]:
     """Rows by metric."""
     rows = {r.id: r for r in read_rows(rows_file)}
     found: dict[str, list[Point]] = defaultdict(list)
-    with scored_file.open(encoding="utf-8", newline="") as f:
+    with held_out.open(encoding="utf-8", newline="") as f:
         for r in csv.DictReader(f):
-            if r["refused"] or r["metric"] not in METRICS:
+            if r["held_out"] != "sweep":
                 continue
-            row = rows[r["id"]]
-            setting = setting_of(deployment(row, str(rows_file)), load(row, str(rows_file)))
+            row, metric = rows[r["id"]], r["metric"]
+            asked = load(row, str(rows_file))
+            setting = setting_of(deployment(row, str(rows_file)), asked)
             # the version as published tells sweeps apart more finely than the engine model does
             setting = replace(setting, deployment=f"{setting.deployment} {row.text['engine_version']}")
-            predicted = float(r["predicted"])
-            error = math.log(float(r["measured"]) / predicted)
-            log_sd = math.log(float(r["i90_high"]) / predicted) / Z90
-            found[r["metric"]].append(Point(
-                row.text["family"], setting.model,
-                Observed(setting, {r["metric"]: error}, {r["metric"]: log_sd}), error, log_sd))
+            error = -float(r["log_error"])
+            stated = residual(metric, EVIDENCE[r["evidence"]], asked.kind, seen=r["seen"] == "1")
+            log_sd = math.hypot(float(r["kernel_sd"]), stated.log_sd)
+            own = Observed(setting, {metric: error}, {metric: log_sd})
+            found[metric].append(Point(row.text["family"], setting.model, own, error, log_sd, stated.tail))
     return found
 
 
@@ -69,8 +73,8 @@ def sweeps(found: Iterable[Point]) -> list[list[Point]]:
     return [g for g in groups.values() if len(g) >= KNOWN + LEAST_LEFT]
 
 
-def judged(metric: str, known: int, groups: Sequence[Sequence[Point]]) -> list[tuple[float, float]]:
-    """(remaining log error, stated log_sd) of every run that was not drawn."""
+def judged(metric: str, known: int, groups: Sequence[Sequence[Point]]) -> list[tuple[float, float, float]]:
+    """(remaining log error, stated log_sd, tail) of every run that was not drawn."""
     out = []
     for g, points_of in enumerate(groups):
         for draw in range(DRAWS):
@@ -78,14 +82,15 @@ def judged(metric: str, known: int, groups: Sequence[Sequence[Point]]) -> list[t
             seen = [p.observed for p in order[:known]]
             for p in order[KNOWN:]:
                 c = correction(seen, metric, p.observed.setting, p.log_sd)
-                out.append((p.error - c.log_shift, p.log_sd * c.narrowing))
+                out.append((p.error - c.log_shift, p.log_sd * c.narrowing, p.tail))
     return out
 
 
-def report(metric: str, known: int, found: Sequence[tuple[float, float]]) -> str:
-    apes = [abs(math.expm1(-e)) for e, _ in found]
-    width = statistics.median(math.exp(Z90 * sd) for _, sd in found)
-    inside = [sum(abs(e) <= z * sd for e, sd in found) / len(found) for z in (Z50, Z90)]
+def report(metric: str, known: int, found: Sequence[tuple[float, float, float]]) -> str:
+    apes = [abs(math.expm1(-e)) for e, _, _ in found]
+    width = statistics.median(math.exp(Z90 * tail * sd) for _, sd, tail in found)
+    inside = [sum(abs(e) <= sd * (Z90 * tail if wide else Z50) for e, sd, tail in found) / len(found)
+              for wide in (False, True)]
     return (f"{metric:13} {known} runs: median error {statistics.median(apes):6.1%}, mean "
             f"{statistics.fmean(apes):6.1%}; 90 % interval x/{width:.2f} (median), covers 50 %: {inside[0]:.1%}, "
             f"90 %: {inside[1]:.1%}")
@@ -111,8 +116,8 @@ def moments(metric: str, found: Sequence[Point]) -> None:
         print(f"  {metric:13} same {key:45} {mean / square:6.2f}  ({len(groups)} pairs of deployments)")
 
 
-def main(rows_file: Path, scored_file: Path, mode: str) -> None:
-    for metric, found in points(rows_file, scored_file).items():
+def main(rows_file: Path, held_out: Path, mode: str) -> None:
+    for metric, found in points(rows_file, held_out).items():
         if mode == "--moments":
             moments(metric, found)
             continue

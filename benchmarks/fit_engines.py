@@ -1,129 +1,170 @@
-"""Fit the engine constants of ``costplan/perf/data/engines.json`` on a table of measurements and print them.
+"""Fit the engine terms of ``costplan/perf/data/engines.json`` on a table of measurements, and cross-validate them.
 
-Coordinate descent on the mean absolute log error of TPOT, TTFT and throughput, each family of sources (one
-harness) weighted by the root of its size, so that the two largest do not decide alone. It prints; rounding and
-editing the data file is left to a person.
+Every row is simulated as it was run. Steps of Gauss and Newton on the logarithm of each term (`engine_terms`) give the
+factors; whole GPU x model cells, whole sweeps, and single rows are then held out in turn, the factors fitted on the
+rest, and the held-out rows simulated with them. The residual scales of the intervals come from those predictions.
 
-Run: python benchmarks/fit_engines.py TUNE.csv vllm 0.14 100   (rows without a version count as 99)
-A fifth argument K fits on every K-th row, since each trial simulates all of them.
+Run: python benchmarks/fit_engines.py TUNE.csv HELD_OUT.csv [--write]
+It prints errors in and out of sample, writes one line per held-out prediction, and with --write the data file.
 """
 
 from __future__ import annotations
 
+import csv
+import json
 import math
-import statistics
 import sys
-from collections import defaultdict
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from costplan.core.errors import CostplanError
-from costplan.perf.assemble import kernel_engine, latency_model
-from costplan.perf.kv_budget import KvBudget
-from costplan.perf.latency import KernelLatencyModel
-from costplan.perf.overhead import Overhead, overhead, table, version_key
-from costplan.perf.predict import Deployment, predict
-from costplan.perf.steady import Load
-from costplan.simulate.operate import operate
-from costplan.validate.rows import Measured, deployment, load, read_rows
-from costplan.validate.run import room_for
+import numpy as np
+from engine_cases import METRICS, Case, Floats, cases
+from engine_residuals import HeldOut, coverage, residual_rows
+from engine_terms import BASE, CELL_TERMS, Design, derivatives, fold_of, observed, predicted, solve, start
 
-GRID = {
-    "eager_layer_s": (0.0, 2e-4, 5e-4, 9e-4, 1.2e-3, 1.5e-3, 2e-3, 3e-3),
-    "step_s0": (0.0, 2e-4, 5e-4, 1e-3, 2e-3, 3e-3),
-    "seq_s": (0.0, 5e-6, 1e-5, 2e-5, 4e-5, 8e-5),
-    "kernel_factor": (0.95, 1.0, 1.05, 1.1),
-    "request_s": (0.0, 0.01, 0.02, 0.03, 0.05, 0.08),
-}
-WEIGHT = {"tpot": 1.0, "output_tok_s": 1.0, "ttft": 0.6}
+from costplan.core.atomic import write_text
+from costplan.core.evidence import Evidence, worst
+from costplan.perf.batch import BatchState
+from costplan.perf.overhead import table
+from costplan.perf.residual import LOADS
+
+DATA = Path(__file__).parents[1] / "costplan" / "perf" / "data" / "engines.json"
+STEPS, FOLDS, LARGEST_MOVE, LEAST_FACTOR = 2, 6, 0.7, 0.01
+HELD: dict[str, Callable[[Case], tuple[str, ...]]] = {
+    "cell": lambda c: c.cell, "sweep": lambda c: c.sweep, "row": lambda c: (c.row.id,)}
 
 
-@dataclass(slots=True)
-class Case:
-    row: Measured
-    dep: Deployment
-    asked: Load
-    budget: KvBudget
-    model: KernelLatencyModel
+def shipped(design: Design) -> Floats:
+    """Log factors of the data file as it is; 0 where it has none."""
+    data = table()
+    known = {(e["term"], frozenset(e["scope"].items())): e["factor"] for e in data["factors"]}
+    known |= {(f"cell_{size}", frozenset({"gpu": gpu, "model": model, "engine": engine}.items())): factor
+              for gpu, models in data["cells"].items() for model, engines in models.items()
+              for engine, pair in engines.items() for size, factor in zip(CELL_TERMS, pair, strict=True)}
+    theta = np.zeros(len(design.sd))
+    for (term, scope), j in design.index.items():
+        theta[j] = math.log(known.get((term, frozenset(scope)), 1.0))
+    return theta
 
 
-def cases(path: Path, engine: str, since: str, before: str) -> list[Case]:
-    """Rows of one engine and range of versions on NVIDIA GPUs, with their latency models."""
+def fit(items: Sequence[Case], design: Design) -> tuple[Floats, Floats, Floats]:
+    """Log factors, and the linear model around them: derivatives by factor and what they explain.
+
+    Derivatives are taken once, at the shipped factors; each step goes along them from where the simulator now is. Run
+    the program again after large changes.
+    """
+    y, w = observed(items)
+    theta = shipped(design)
+    terms = design.terms(theta)
+    base, by_term = derivatives(items, terms)
+    a = design.spread(by_term)
+    for step in range(STEPS):
+        print(f"step {step}: mean absolute log error before it {np.nanmean(abs(y - base)):.4f}", flush=True)
+        r = y - base + np.einsum("imk,ik->im", by_term, terms - start())
+        theta = theta + np.clip(solve(a, r, w, design.sd) - theta, -LARGEST_MOVE, LARGEST_MOVE)
+        terms = design.terms(theta)
+        base = predicted(items, terms)
+    print(f"fitted: mean absolute log error {np.nanmean(abs(y - base)):.4f}", flush=True)
+    return theta, a, y - base + np.einsum("imk,ik->im", by_term, terms - start())
+
+
+def held_out(items: Sequence[Case], design: Design, linear: tuple[Floats, Floats],
+             group: Callable[[Case], tuple[str, ...]]) -> tuple[Floats, list[bool]]:
+    """ln of the metrics of each row, simulated with factors fitted without its group; and whether other rows of its
+    cell under its engine were fitted on."""
+    _, w = observed(items)
+    folds = np.array([fold_of(group(c), FOLDS) for c in items])
+    terms = np.empty((len(items), len(start())))
+    seen = [False] * len(items)
+    for f in range(FOLDS):
+        own = folds == f
+        fitted = solve(*linear, np.where(own[:, None], 0.0, w), design.sd)
+        terms[own] = design.terms(fitted)[own]
+        known = {(c.cell, c.engine) for c, o in zip(items, own, strict=True) if not o}
+        for i in np.flatnonzero(own):
+            seen[i] = (items[i].cell, items[i].engine) in known
+    return predicted(items, terms), seen
+
+
+def records(items: Sequence[Case], log_predicted: Floats, seen: Sequence[bool]) -> list[HeldOut]:
+    """One record per scored metric."""
+    y, _ = observed(items)
     out = []
-    for row in read_rows(path):
-        version = version_key(row.text["engine_version"]) or (99,)
-        if kernel_engine(row.text["engine"]) != engine or not version_key(since) <= version < version_key(before):
-            continue
-        try:
-            dep, asked = deployment(row, str(path)), load(row, str(path))
-            if dep.gpu.vendor != "NVIDIA":
-                continue
-            model = latency_model(dep.spec, dep.gpu, dep.layout, engine=dep.engine, engine_version=dep.engine_version,
-                                  weight_dtype=dep.weight_dtype, kv_dtype=dep.stored_kv_dtype,
-                                  weight_only=dep.weight_only)
-            out.append(Case(row, dep, asked, room_for(dep, asked), model))
-        except CostplanError as e:
-            print(f"left out {row.id}: {e}", file=sys.stderr)
+    for i, c in enumerate(items):
+        tokens = round(c.share.isl + c.share.osl / 2)
+        decode = c.model.step(BatchState(decode_seqs=8, decode_kv_tokens=8 * tokens))
+        prefill = c.model.step(BatchState(prefill_tokens=max(1, round(c.share.isl)), prefill_seqs=1))
+        for m, metric in enumerate(METRICS):
+            if math.isfinite(y[i, m]):
+                step = prefill if metric == "ttft" else decode
+                kind = step.evidence if metric != "output_tok_s" else worst((decode.evidence, prefill.evidence))
+                weak = kind in (Evidence.EXTRAPOLATED, Evidence.ANALYTIC)
+                out.append(HeldOut(c.row.id, metric, float(log_predicted[i, m] - y[i, m]), step.log_sd,
+                                   LOADS[c.share.kind], "weak" if weak else "strong", seen[i], repr(c.cell)))
     return out
 
 
-def errors(items: list[Case], terms: dict[str, float]) -> dict[tuple[str, str], list[float]]:
-    """ln(predicted / measured) by family and metric."""
-    out: dict[tuple[str, str], list[float]] = defaultdict(list)
-    for c in items:
-        layers = c.dep.spec.num_layers / c.dep.layout.pp
-        c.model.overhead = Overhead(terms["kernel_factor"], terms["step_s0"], terms["seq_s"],
-                                    terms["eager_layer_s"] * layers, terms["request_s"], c.model.overhead.mixed)
-        try:
-            p = predict(c.dep, c.asked, budget=c.budget, model=c.model, operate=operate)
-        except CostplanError:
-            continue
-        for metric, measured, predicted in (("tpot", c.row.tpot_s, p.tpot_s), ("ttft", c.row.ttft_s, p.ttft_s),
-                                            ("output_tok_s", c.row.output_tok_s, p.output_tok_s)):
-            if measured:
-                out[c.row.text["family"], metric].append(math.log(predicted.value / measured))
+def factors_of(design: Design, theta: Floats) -> list[dict[str, object]]:
+    """Entries of the data file, without factors that change nothing and without those of single cells."""
+    found = [{"term": term, "scope": dict(scope), "factor": float(f"{math.exp(theta[j]):.3f}")}
+             for (term, scope), j in design.index.items()
+             if abs(theta[j]) >= LEAST_FACTOR and not term.startswith("cell_")]
+    return sorted(found, key=lambda e: (str(e["term"]), len(str(e["scope"])), str(e["scope"])))
+
+
+def cells_of(design: Design, theta: Floats) -> dict[str, dict[str, dict[str, list[float]]]]:
+    """The small and the large factor of each GPU, model and engine that was fitted on."""
+    out: dict[str, dict[str, dict[str, list[float]]]] = {}
+    scopes = {scope for term, scope in design.index if term.startswith("cell_")}
+    for scope in sorted(scopes, key=str):
+        gpu, model, engine = (str(v) for _, v in scope)
+        out.setdefault(gpu, {}).setdefault(model, {})[engine] = [
+            round(math.exp(theta[design.index[f"cell_{size}", scope]]), 3) for size in CELL_TERMS]
     return out
 
 
-def score(found: dict[tuple[str, str], list[float]]) -> float:
-    total = weight = 0.0
-    for (_, metric), values in found.items():
-        w = math.sqrt(len(values)) * WEIGHT[metric]
-        total += w * statistics.fmean(min(abs(v), 1.0) for v in values)
-        weight += w
-    return total / weight
+def render(data: dict[str, object]) -> str:
+    """JSON with one entry of a list per line."""
+    lines = []
+    for key, value in data.items():
+        if isinstance(value, list):
+            inner = ",\n".join("    " + json.dumps(e) for e in value)
+            lines.append(f"  {json.dumps(key)}: [\n{inner}\n  ]")
+        elif isinstance(value, dict):
+            inner = ",\n".join(f"    {json.dumps(k)}: {json.dumps(v)}" for k, v in value.items())
+            lines.append(f"  {json.dumps(key)}: {{\n{inner}\n  }}")
+        else:
+            lines.append(f"  {json.dumps(key)}: {json.dumps(value)}")
+    return "{\n" + ",\n".join(lines) + "\n}\n"
 
 
-def fit(items: list[Case], start: dict[str, float]) -> dict[str, float]:
-    best, least = dict(start), score(errors(items, start))
-    for _ in range(3):
-        before = least
-        for name, values in GRID.items():
-            for value in values:
-                tried = {**best, name: value}
-                found = score(errors(items, tried))
-                if found < least - 1e-4:
-                    best, least = tried, found
-        if least > before - 1e-4:
-            break
-    return best
+def main(tune: str, output: str, *options: str) -> None:
+    run(cases(Path(tune)), output, *options)
 
 
-def main(path: str, engine: str, since: str, before: str, every: str = "1") -> None:
-    items = cases(Path(path), engine, since, before)[:: int(every)]
-    row = next(r for r in table()["engines"] if r["engine"] == engine and
-               overhead(engine, since).name.endswith(f"since {r['since']}"))
-    shipped = {k: float(row[k]) for k in GRID}
-    fitted = fit(items, shipped)
-    for label, terms in (("shipped", shipped), ("fitted", fitted)):
-        found = errors(items, terms)
-        print(label, {k: round(v, 7) for k, v in terms.items()}, f"score {score(found):.4f}")
-        for (family, metric), values in sorted(found.items()):
-            print(f"  {family:16s} {metric:13s} n={len(values):4d} median {statistics.median(map(abs, values)):6.1%}"
-                  f" bias {statistics.median(values):+6.1%}")
+def run(items: Sequence[Case], output: str, *options: str) -> None:
+    """Fit, hold out, write."""
+    design = Design(items)
+    theta, a, r = fit(items, design)
+    found: list[HeldOut] = []
+    with Path(output).open("w", newline="", encoding="utf-8") as f:
+        out = csv.writer(f)
+        out.writerow(("id", "held_out", "metric", "log_error", "kernel_sd", "load", "evidence", "seen"))
+        for how, group in HELD.items():
+            own = records(items, *held_out(items, design, (a, r), group))
+            out.writerows((e.id, how, e.metric, f"{e.error:.5f}", f"{e.kernel_sd:.5f}", e.load, e.evidence,
+                           int(e.seen)) for e in own)
+            for metric in METRICS:
+                errors = np.array([abs(math.expm1(e.error)) for e in own if e.metric == metric])
+                print(f"{how:6s} {metric:13s} n {len(errors):5d} median {np.median(errors):6.1%} "
+                      f"mean {errors.mean():6.1%}", flush=True)
+            found += own
+    print("coverage of held-out scales:", coverage(found))
+    if "--write" in options:
+        data = {**table(), "base": BASE, "factors": factors_of(design, theta), "residuals": residual_rows(found),
+                "cells": cells_of(design, theta)}
+        write_text(DATA, render(data))
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:6])
-
-
+    main(*sys.argv[1:])

@@ -10,7 +10,7 @@ from costplan.campaign.recording_book import RecordingBook
 from costplan.campaign.states import Step, sample, steps_of
 from costplan.catalog.model_spec import ModelSpec
 from costplan.core.errors import DoesNotFitError
-from costplan.perf.assemble import sources_for
+from costplan.perf.assemble import sources_for, traits_of
 from costplan.perf.latency import KernelLatencyModel
 from costplan.perf.layout import Layout
 from costplan.perf.ops import Op, StepBuilder
@@ -105,7 +105,8 @@ def prior(spec: ModelSpec, device: Device, target: Target, engine: str, page_siz
     book = RecordingBook(found.profiles if found else (), found.measured_on if found else None, device.gpu,
                          page_size=page_size)
     ops = tuple(StepBuilder(book, spec, target.layout, target.weight_dtype, target.kv_dtype).build())
-    extra = overhead(engine, num_layers=spec.num_layers / target.layout.pp, vendor="NVIDIA")
+    extra = overhead(engine, launches=sum(op.count for op in ops),
+                     traits=traits_of(spec, device.gpu, target.weight_dtype, weight_only=False))
     return book, ops, KernelLatencyModel(ops, extra, target.layout.pp)
 
 

@@ -44,8 +44,9 @@ def roofline(
     step = times.step(state)
     title = (f"{dep.spec.name} on {dep.gpu.title}, tp {tp}, weights {dep.weight_dtype or dep.spec.weight_dtype}, KV "
              f"{dep.stored_kv_dtype}: one {phase} step of {batch:,} x {context:,} tokens")
-    view = RooflineView(title, dep.gpu, state, kernel_rows(times.ops, state), step.seconds,
-                        step.parts.get("engine", 0.0), times.basis)
+    rows = kernel_rows(times.ops, state)
+    alone = sum(r.calls * r.predicted_s for r in rows)
+    view = RooflineView(title, dep.gpu, state, rows, step.seconds, step.seconds - alone, times.basis)
     notes = [*assumed(gpu, dep)]
     if times.measured_on != dep.gpu.name:
         notes.append(f"the kernels were measured on {times.measured_on}, not on {dep.gpu.name}: scaled by the roofline"

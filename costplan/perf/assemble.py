@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from costplan.catalog.gpu_spec import GpuSpec
 from costplan.catalog.gpus import gpu as find_gpu
 from costplan.catalog.gpus import gpu_key
-from costplan.catalog.model_spec import ModelSpec
+from costplan.catalog.model_spec import LinearMixer, ModelSpec
 from costplan.core.errors import InputError
 from costplan.perf.book import KernelBook
 from costplan.perf.devices import add_device_of
@@ -19,10 +19,13 @@ from costplan.perf.kv_budget import default_block_size
 from costplan.perf.latency import KernelLatencyModel
 from costplan.perf.layout import Layout
 from costplan.perf.ops import StepBuilder
-from costplan.perf.overhead import overhead
+from costplan.perf.overhead import CPU, Traits, overhead
 from costplan.profile.store import Profile, find_profile, list_profiles, search_path
 
 ENGINES = ("vllm", "sglang", "trtllm")
+_ARCHS = ((12.0, "blackwell_rtx"), (10.0, "blackwell"), (9.0, "hopper"), (8.6, "ada"), (8.0, "ampere"), (0.0, "volta"))
+"""Families of NVIDIA GPUs by compute capability, as far as engines treat them alike (8.6 is consumer Ampere)."""
+FP8_SINCE = 8.9
 _ALIASES = {"nim": "trtllm", "tensorrt-llm": "trtllm", "lmdeploy": "vllm", "other": "vllm"}
 
 
@@ -74,6 +77,20 @@ def _log_ratio(a: float | None, b: float | None) -> float:
     return math.log(a / b) if a and b else 1.0
 
 
+def traits_of(spec: ModelSpec, gpu: GpuSpec, weight_dtype: str, weight_only: bool) -> Traits:
+    """What of a deployment decides the engine's factors."""
+    if gpu.is_cpu or gpu.vendor != "NVIDIA":
+        capability, arch = 0.0, CPU if gpu.is_cpu else gpu.vendor
+    else:
+        capability = float(gpu.compute_capability)
+        arch = next(name for since, name in _ARCHS if capability >= since)
+    weights = "16" if weight_dtype in ("bf16", "fp16") else weight_dtype
+    if weight_only or weights in ("int4", "int8") or (weights == "fp8" and capability < FP8_SINCE):
+        weights = "weight_only"
+    hybrid = any(isinstance(m, LinearMixer) for g in spec.layers for m in g.layer.mixers)
+    return Traits(gpu.name, spec.name, arch, weights, spec.is_moe, hybrid)
+
+
 _MODELS: dict[tuple[object, ...], KernelLatencyModel] = {}
 _BOOKS: dict[tuple[object, ...], KernelBook] = {}
 
@@ -121,8 +138,8 @@ def latency_model(spec: ModelSpec, gpu: GpuSpec, layout: Layout, *, engine: str,
     book = _book(found, gpu, kernel_engine(engine))
     kv = "bf16" if kv_dtype in ("fp16", "fp32", "bf16") else "fp8" if kv_dtype.startswith(("fp8", "int8")) else kv_dtype
     ops = StepBuilder(book, spec, layout, weight_dtype or spec.weight_dtype, kv, weight_only, page).build()
-    extra = overhead(engine, engine_version, num_layers=spec.num_layers / layout.pp,
-                     vendor="CPU" if gpu.is_cpu else gpu.vendor)
+    extra = overhead(engine, engine_version, launches=sum(op.count for op in ops),
+                     traits=traits_of(spec, gpu, weight_dtype or spec.weight_dtype, weight_only))
     model = KernelLatencyModel(ops, extra, layout.pp,
                                measured_on=found.measured_on.name if found.measured_on else "",
                                profiles=tuple(p.name for p in found.profiles))

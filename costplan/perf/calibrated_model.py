@@ -6,32 +6,29 @@ interval here (`costplan predict` shifts it too).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import replace
 
 from costplan.perf.batch import BatchState
 from costplan.perf.calibration import NEAR, Observed, correction, setting_of
 from costplan.perf.latency import KernelLatencyModel
-from costplan.perf.overhead import Overhead, residual_log_sd
+from costplan.perf.overhead import Overhead
 from costplan.perf.predict import Deployment
+from costplan.perf.residual import residual
 
 
-@dataclass(frozen=True, slots=True)
-class ScaledOverhead(Overhead):
-    """An overhead whose steps take ``scale`` times as long, kernels included."""
-
-    scale: float = 1.0
-
-    def step_s(self, kernel_s: float, batch: BatchState) -> float:
-        return self.scale * Overhead.step_s(self, kernel_s, batch)
+def scaled(o: Overhead, by: float) -> Overhead:
+    """An overhead whose steps take ``by`` times as long, kernels included."""
+    return replace(o, factors=tuple((small * by, large * by) for small, large in o.factors), step_s0=o.step_s0 * by,
+                   seq_s=o.seq_s * by, eager_s=o.eager_s * by)
 
 
 class CalibratedModel(KernelLatencyModel):
     """A latency model whose steps are scaled, and which is surer than kernels alone: see ``narrowing``."""
 
     def __init__(self, model: KernelLatencyModel, scale: float, narrowing: dict[str, float], words: str) -> None:
-        kept = {f.name: getattr(model.overhead, f.name) for f in fields(model.overhead)}
-        super().__init__(model.ops, ScaledOverhead(**kept, scale=scale), model.pp, measured_on=model.measured_on,
+        super().__init__(model.ops, scaled(model.overhead, scale), model.pp, measured_on=model.measured_on,
                          profiles=model.profiles)
         self.narrowing = narrowing
         self._words = words
@@ -47,7 +44,7 @@ def calibrated_model(model: KernelLatencyModel, dep: Deployment, observed: Seque
         return model
     asked = setting_of(dep, None)
     typical = model.step(BatchState(decode_seqs=16, decode_kv_tokens=16 * 1024))
-    found = {m: correction(observed, m, asked, (typical.log_sd**2 + residual_log_sd(m, typical.evidence)**2) ** 0.5)
+    found = {m: correction(observed, m, asked, math.hypot(typical.log_sd, residual(m, typical.evidence).log_sd))
              for m in ("tpot", "ttft", "output_tok_s")}
     steps = found["tpot"]
     if not any(c.runs for c in found.values()):

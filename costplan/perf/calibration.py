@@ -65,7 +65,7 @@ class Correction:
             return e
         words = f"calibrated x{self.factor:.3g} by {self.runs} own run{'s' if self.runs > 1 else ''} {NEAR[self.level]}"
         basis = f"{e.basis}; {words}" if e.basis else words
-        return Estimate(e.value * self.factor, e.log_sd * self.narrowing, e.evidence, basis, e.shares)
+        return Estimate(e.value * self.factor, e.log_sd * self.narrowing, e.evidence, basis, e.shares, e.tail)
 
 
 NEAR = ("elsewhere", "of this engine on another GPU", "of this engine and GPU with another model",

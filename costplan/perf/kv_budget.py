@@ -8,7 +8,7 @@ TensorRT-LLM: fraction x what is still free after weights and activations is KV.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from costplan.catalog.gpu_spec import GpuSpec
 from costplan.catalog.model_spec import ModelSpec
@@ -31,6 +31,8 @@ from costplan.perf.memory import (
 )
 from costplan.perf.weights import WeightBytes, weight_bytes_per_rank
 
+SGLANG_RUNNING_REQUESTS = 2048
+"""Default ``max_running_requests`` (0.4 and later): 512 per context that fits, but at least 2048."""
 OVERHEAD_SD_BYTES = 0.25 * GIB
 OVERHEAD_SD_SHARE = 0.01
 """Spread of what is left for KV around logged values: bytes, and a share of the GPU's memory (docs/accuracy.md)."""
@@ -58,6 +60,7 @@ class EngineSettings:
     max_num_seqs: int | None = None
     block_size: int | None = None
     enforce_eager: bool = False
+    recv_interval: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,11 +153,11 @@ def _vllm(spec: ModelSpec, gpu: GpuSpec, s: EngineSettings, weights: WeightBytes
 
 
 def _sglang(spec: ModelSpec, gpu: GpuSpec, s: EngineSettings, weights: WeightBytes) -> _Split:
-    limits = _limits(s, BatchLimits(sglang_chunked_prefill(gpu), 256))
+    limits = _limits(s, BatchLimits(sglang_chunked_prefill(gpu), SGLANG_RUNNING_REQUESTS))
     fraction = s.memory_fraction if s.memory_fraction is not None else sglang_memory_fraction(gpu, s.tp, s.pp)
     runtime = runtime_bytes(gpu, s.tp * s.pp, vllm_era("0.9"))
     kv = int(fraction * (gpu.mem_bytes - runtime)) - weights.total
-    activation = activation_bytes(spec, s.tp, limits, "select")
+    activation = activation_bytes(spec, s.tp, replace(limits, max_num_seqs=min(256, limits.max_num_seqs)), "select")
     return _Split(fraction, activation, 0 if s.enforce_eager else graph_bytes(256, "0.21"), runtime, kv, limits)
 
 
@@ -174,7 +177,7 @@ def _limits(s: EngineSettings, default: BatchLimits) -> BatchLimits:
     for label, value in (("max_num_batched_tokens", tokens), ("max_num_seqs", seqs)):
         if value < 1:
             raise InputError(f"{label} must be at least 1, got {value}", where=label)
-    return BatchLimits(tokens, min(seqs, tokens))
+    return BatchLimits(tokens, min(seqs, tokens), s.recv_interval or 1)
 
 
 def default_block_size(engine: str, gpu: GpuSpec) -> int:

@@ -10,6 +10,7 @@ from typing import Protocol
 
 from costplan.core.evidence import Estimate, Evidence
 from costplan.perf.batch import BatchState
+from costplan.perf.op_terms import term_of
 from costplan.perf.ops import Op, bound_of, evidence_shares, overall_evidence
 from costplan.perf.overhead import Overhead
 from costplan.perf.timed import Timing
@@ -60,6 +61,7 @@ class KernelLatencyModel:
         self.ops = tuple(ops)
         self.overhead = overhead
         self.pp = pp
+        self._terms = {id(op): term_of(op) for op in self.ops}
         self._kernels: dict[BatchState, float] = {}
 
     @property
@@ -75,11 +77,16 @@ class KernelLatencyModel:
         return BatchState(*share)
 
     def kernels_s(self, stage: BatchState) -> float:
-        """Seconds of all kernels of one stage, without the engine's own time."""
+        """Seconds of all kernels of one stage as the engine runs them, without its own time."""
         found = self._kernels.get(stage)
         if found is None:
-            found = self._kernels[stage] = sum(op.seconds(stage) for op in self.ops)
+            found = self._kernels[stage] = self.ops_s(self.ops, stage)
         return found
+
+    def ops_s(self, ops: Sequence[Op], stage: BatchState) -> float:
+        """Seconds of some of this model's kernels in one stage, scaled by the engine's factors."""
+        factor, terms, tokens = self.overhead.factor, self._terms, stage.tokens
+        return sum([op.seconds(stage) * factor(terms[id(op)], tokens) for op in ops])
 
     def step_s(self, batch: BatchState) -> float:
         stage = self._stage(batch)
@@ -95,8 +102,9 @@ class KernelLatencyModel:
             if t is None:
                 continue
             timings.append((t, op.count))
-            parts[op.part] = parts.get(op.part, 0.0) + t.seconds * op.count * self.pp
-            spread[op.part] = spread.get(op.part, 0.0) + t.seconds * op.count * self.pp * t.log_sd
+            seconds = t.seconds * op.count * self.pp * self.overhead.factor(self._terms[id(op)], stage.tokens)
+            parts[op.part] = parts.get(op.part, 0.0) + seconds
+            spread[op.part] = spread.get(op.part, 0.0) + seconds * t.log_sd
         kernels = sum(parts.values()) / self.pp
         seconds = self.pp * self.overhead.step_s(kernels, stage)
         parts["engine"] = seconds - self.pp * kernels

@@ -41,10 +41,15 @@ class Era:
 
 @dataclass(frozen=True, slots=True)
 class BatchLimits:
-    """Scheduler limits that size the profiling run, in tokens and sequences per step."""
+    """Scheduler limits that size the profiling run, in tokens and sequences per step.
+
+    ``recv_interval`` is the number of decode steps between two looks for new requests (SGLang's
+    ``--scheduler-recv-interval``).
+    """
 
     max_num_batched_tokens: int
     max_num_seqs: int
+    recv_interval: int = 1
 
 
 @cache

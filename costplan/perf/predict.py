@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from costplan.catalog.gpu_spec import GpuSpec
@@ -14,7 +14,7 @@ from costplan.perf.assemble import kernel_engine, latency_model
 from costplan.perf.kv_budget import EngineSettings, KvBudget, kv_budget
 from costplan.perf.latency import KernelLatencyModel, StepTime
 from costplan.perf.layout import Layout
-from costplan.perf.overhead import residual_log_sd
+from costplan.perf.residual import residual, was_seen
 from costplan.perf.steady import Limits, Load, LoadKind, Point, steady_state
 from costplan.profile.store import Profile
 
@@ -40,6 +40,7 @@ class Deployment:
     max_num_seqs: int | None = None
     max_num_batched_tokens: int | None = None
     block_size: int | None = None
+    recv_interval: int | None = None
 
     @property
     def num_gpus(self) -> int:
@@ -83,7 +84,7 @@ def budget_of(dep: Deployment) -> KvBudget:
         tp=lay.tp, pp=lay.pp, ep=lay.tp * lay.dp, weight_dtype=dep.weight_dtype, kv_dtype=dep.stored_kv_dtype,
         memory_fraction=dep.memory_fraction, max_model_len=dep.max_model_len,
         max_num_batched_tokens=dep.max_num_batched_tokens, max_num_seqs=dep.max_num_seqs,
-        block_size=dep.block_size))
+        block_size=dep.block_size, recv_interval=dep.recv_interval))
 
 
 def predict(dep: Deployment, load: Load, *, profile: Profile | None = None, budget: KvBudget | None = None,
@@ -98,12 +99,12 @@ def predict(dep: Deployment, load: Load, *, profile: Profile | None = None, budg
                                    weight_dtype=dep.weight_dtype, kv_dtype=dep.stored_kv_dtype,
                                    weight_only=dep.weight_only, profile=profile, block_size=dep.block_size)
     lanes = dep.replicas * dep.layout.dp
-    share = _share(load, lanes)
+    share = share_of(load, lanes)
     point = (operate or closed_form)(model, share, budget)
     return _prediction(dep, load, model, budget, point, lanes)
 
 
-def _share(load: Load, lanes: int) -> Load:
+def share_of(load: Load, lanes: int) -> Load:
     """The part of ``load`` that one of ``lanes`` equal engines serves."""
     if load.kind is LoadKind.BATCH1 or lanes == 1:
         return load
@@ -115,7 +116,7 @@ def closed_form(model: KernelLatencyModel, load: Load, budget: KvBudget) -> Poin
     """Operating point by `perf.steady`."""
     limits = Limits(budget.limits.max_num_seqs, budget.limits.max_num_batched_tokens, _kv_tokens(budget, load))
     point = steady_state(model, load, limits)
-    extra = model.overhead.request_s
+    extra = model.overhead.request_s + model.overhead.prompt_token_s * load.isl
     return replace(point, ttft_s=point.ttft_s + extra, e2e_s=point.e2e_s + extra)
 
 
@@ -137,19 +138,21 @@ def _prediction(dep: Deployment, load: Load, model: KernelLatencyModel, budget: 
     both = worst((decode.evidence, prefill.evidence))
     mixed = _mix(decode, prefill, first)
     basis = model.basis
-    ttft = Estimate(point.ttft_s, _sd(prefill.log_sd, prefill.evidence, "ttft"), prefill.evidence, basis,
-                    prefill.shares)
-    tpot = Estimate(point.tpot_s, _sd(decode.log_sd, decode.evidence, "tpot"), decode.evidence, basis, decode.shares)
-    e2e = Estimate(point.e2e_s, _sd(decode.log_sd, both, "tpot"), both, basis, mixed)
-    total = Estimate(point.output_tok_s * (lanes if load.kind is not LoadKind.BATCH1 else 1),
-                     _sd(decode.log_sd, both, "output_tok_s"), both, basis, mixed)
+    seen = was_seen(dep.gpu.name, dep.spec.name, kernel_engine(dep.engine))
+
+    def estimate(value: float, metric: str, kernel_sd: float, evidence: Evidence,
+                 shares: Mapping[Evidence, float]) -> Estimate:
+        rest = residual(metric, evidence, load.kind, seen=seen)
+        return Estimate(value, math.hypot(kernel_sd, rest.log_sd), evidence, basis, shares, rest.tail)
+
+    ttft = estimate(point.ttft_s, "ttft", prefill.log_sd, prefill.evidence, prefill.shares)
+    tpot = estimate(point.tpot_s, "tpot", decode.log_sd, decode.evidence, decode.shares)
+    e2e = estimate(point.e2e_s, "tpot", decode.log_sd, both, mixed)
+    total = estimate(point.output_tok_s * (lanes if load.kind is not LoadKind.BATCH1 else 1), "output_tok_s",
+                     decode.log_sd, both, mixed)
     bound = "memory" if point.saturated and point.batch < budget.limits.max_num_seqs else decode.bound
     return Prediction(ttft, tpot, e2e, total, total.scaled(1 / dep.num_gpus), budget, point, decode, prefill, bound,
                       dep.spec.is_moe, model.measured_on, model.profiles)
-
-
-def _sd(kernel_sd: float, evidence: Evidence, metric: str) -> float:
-    return math.hypot(kernel_sd, residual_log_sd(metric, evidence))
 
 
 def _mix(decode: StepTime, prefill: StepTime, first: float) -> dict[Evidence, float]:

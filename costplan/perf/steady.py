@@ -28,7 +28,8 @@ class Load:
     """What arrives: ``value`` is requests in flight, requests/s or requests in all; ``isl`` and ``osl`` are means.
 
     ``requests`` is the number served in all (None: long enough to forget how it started). ``spread`` is the half
-    width of uniformly distributed lengths, as a share of their mean (0: all alike).
+    width of uniformly distributed lengths, as a share of their mean (0: all alike). With ``log_sd`` lengths are
+    lognormal instead (chat: many short ones, few long ones); it is the standard deviation of their logarithm.
     """
 
     kind: LoadKind
@@ -37,6 +38,7 @@ class Load:
     osl: float
     requests: int | None = None
     spread: float = 0.0
+    log_sd: float = 0.0
 
     @property
     def waves(self) -> float | None:

@@ -7,18 +7,23 @@ from typing import Protocol
 
 from costplan.perf.batch import BatchState
 from costplan.perf.latency import KernelLatencyModel
+from costplan.perf.op_terms import depends_on
 from costplan.perf.ops import Op
 
 
 class StepParts(Protocol):
     """Seconds of one step: ``busy = tokens + seqs + decode + prefill``, at least ``prefill_floor_s`` with prompt
-    tokens in it, plus ``host``. ``request_s`` passes once per request before the engine sees it."""
+    tokens in it, plus ``host``. ``request_s`` passes once per request before the engine sees it, ``prompt_token_s``
+    for each of its prompt tokens."""
 
     @property
     def prefill_floor_s(self) -> float: ...
 
     @property
     def request_s(self) -> float: ...
+
+    @property
+    def prompt_token_s(self) -> float: ...
 
     def tokens_s(self, tokens: int) -> float:
         """Layers that see tokens, not sequences: matrix products, experts, collectives, norms."""
@@ -41,12 +46,6 @@ class StepParts(Protocol):
         ...
 
 
-_DECODE = BatchState(decode_seqs=3, decode_kv_tokens=600)
-_LONGER = BatchState(decode_seqs=3, decode_kv_tokens=6000)
-_PREFILL = BatchState(prefill_tokens=64, prefill_seqs=2)
-_SPLIT = BatchState(prefill_tokens=64, prefill_seqs=4)
-
-
 class KernelStepParts:
     """The parts of a `KernelLatencyModel`; they add up to its ``step_s``.
 
@@ -58,22 +57,22 @@ class KernelStepParts:
         self._model = model
         groups: dict[str, list[Op]] = {"decode": [], "prefill": [], "both": [], "seqs": [], "tokens": []}
         for op in model.ops:
-            groups[_depends_on(op)].append(op)
+            groups[depends_on(op)].append(op)
         self._decode = groups["decode"] + groups["both"]
         self._prefill = groups["prefill"] + groups["both"]
         self._seqs, self._tokens = groups["seqs"], groups["tokens"]
         one = BatchState(decode_seqs=1, decode_kv_tokens=1)
         host = model.overhead.step_s(0.0, one)
-        self._factor = model.pp * (model.overhead.step_s(1.0, one) - host)
         floor = model.overhead.step_s(0.0, BatchState(prefill_tokens=1, prefill_seqs=1)) - host
         self.prefill_floor_s = model.pp * max(0.0, floor)
         self.request_s = model.overhead.request_s
+        self.prompt_token_s = model.overhead.prompt_token_s
 
     def _sum(self, ops: Sequence[Op], batch: BatchState) -> float:
         pp = self._model.pp
         stage = BatchState(*(-(-x // pp) for x in (batch.decode_seqs, batch.decode_kv_tokens, batch.prefill_tokens,
                                                    batch.prefill_context_tokens, batch.prefill_seqs)))
-        return self._factor * sum([op.seconds(stage) for op in ops])
+        return pp * self._model.ops_s(ops, stage)
 
     def tokens_s(self, tokens: int) -> float:
         return self._sum(self._tokens, BatchState(prefill_tokens=tokens, prefill_seqs=1))
@@ -90,15 +89,3 @@ class KernelStepParts:
     def host_s(self, seqs: int) -> float:
         pp = self._model.pp
         return pp * self._model.overhead.step_s(0.0, BatchState(decode_seqs=-(-seqs // pp), decode_kv_tokens=1))
-
-
-def _depends_on(op: Op) -> str:
-    """Part of ``op``: decode, prefill, both, seqs or tokens."""
-    decode, prefill = op.at(_DECODE), op.at(_PREFILL)
-    if prefill is None:
-        return "decode"
-    if decode is None:
-        return "prefill"
-    if op.at(_LONGER) != decode:
-        return "both"
-    return "seqs" if op.at(_SPLIT) != prefill else "tokens"

@@ -6,7 +6,10 @@ import math
 from dataclasses import dataclass, replace
 
 from costplan.core.evidence import Estimate
+from costplan.perf.assemble import kernel_engine
 from costplan.perf.concurrency import concurrency
+from costplan.perf.residual import was_seen
+from costplan.perf.steady import LoadKind
 from costplan.plan.evaluate import Simulated
 from costplan.plan.fleet import Draft, Market, Sizer, holds
 from costplan.plan.money import money
@@ -39,7 +42,9 @@ class Finisher:
             return None
         draft, run = verified
         model = self.search.bench.model(draft.candidate)
-        err = errors(model, run)
+        c = draft.candidate.config
+        err = errors(model, run, LoadKind.CONCURRENCY if self.question.closed else LoadKind.RATE,
+                     seen=was_seen(c.gpu, c.model, kernel_engine(c.engine)))
         return self._plan(draft, rank, run, err)
 
     def load(self, draft: Draft) -> float:

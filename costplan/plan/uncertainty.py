@@ -12,7 +12,8 @@ from statistics import NormalDist
 
 from costplan.core.evidence import Z50, Z90, Evidence, worst
 from costplan.perf.latency import KernelLatencyModel, StepTime
-from costplan.perf.overhead import residual_log_sd
+from costplan.perf.residual import residual
+from costplan.perf.steady import LoadKind
 from costplan.plan.fleet import Draft, Sizer
 from costplan.plan.outcome import Outcome
 from costplan.workload.workload import Metric, SloTarget
@@ -41,8 +42,8 @@ class Errors:
         return math.hypot(self.step, self.ttft) if metric is Metric.TTFT else self.step
 
 
-def errors(model: KernelLatencyModel, run: Outcome) -> Errors:
-    """Errors of the steps that a run really took."""
+def errors(model: KernelLatencyModel, run: Outcome, load: LoadKind, *, seen: bool) -> Errors:
+    """Errors of the steps that a run really took; ``seen``: this model's runs on this GPU were fitted on."""
     decode, prefill = model.step(run.decode_step), model.step(run.prefill_step)
     weight = (decode.seconds * run.decode_steps, prefill.seconds * run.prefill_steps)
     first = weight[1] / max(1e-12, sum(weight))
@@ -51,8 +52,8 @@ def errors(model: KernelLatencyModel, run: Outcome) -> Errors:
               for e in {*decode.shares, *prefill.shares}}
     kernels = math.hypot((1 - first) * decode.log_sd, first * prefill.log_sd)
     surer = model.narrowing
-    step = math.hypot(kernels, residual_log_sd("output_tok_s", evidence)) * surer.get("step", 1.0)
-    whole = math.hypot(prefill.log_sd, residual_log_sd("ttft", prefill.evidence)) * surer.get("ttft", 1.0)
+    step = math.hypot(kernels, residual("output_tok_s", evidence).log_sd) * surer.get("step", 1.0)
+    whole = math.hypot(prefill.log_sd, residual("ttft", prefill.evidence).log_sd) * surer.get("ttft", 1.0)
     return Errors(step, math.sqrt(max(0.0, whole * whole - step * step)), evidence, shares, decode, prefill)
 
 
@@ -108,7 +109,7 @@ def chances(sizer: Sizer, draft: Draft, targets: tuple[SloTarget, ...], load: fl
         keeps_up = 1.0 if run.stable and not run.refused else 0.0
         each = [a + o / NODES for a, o in zip(each, odds, strict=True)]
         both += keeps_up * min(odds, default=1.0) / NODES
-    return Chances(tuple(each), both)
+    return Chances(tuple(min(1.0, x) for x in each), min(1.0, both))
 
 
 def _odds(run: Outcome, t: SloTarget, slower: float, err: Errors) -> float:

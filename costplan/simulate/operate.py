@@ -7,16 +7,20 @@ answer type, but bunching at the start, queueing, chunking and preemption come o
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from weakref import WeakKeyDictionary
 
 import numpy as np
+from numpy.typing import NDArray
 
 from costplan.core.errors import DoesNotFitError
+from costplan.core.rng import stream
 from costplan.perf.batch import BatchState
 from costplan.perf.kv_budget import KvBudget
 from costplan.perf.latency import KernelLatencyModel
 from costplan.perf.steady import Load, LoadKind, Point
+from costplan.simulate.clock import ticks
 from costplan.simulate.drafts import Drafts
 from costplan.simulate.metrics import summarise
 from costplan.simulate.policy import POLICIES, STATIC, EnginePolicy, SchedulerLimits, limits_of
@@ -31,19 +35,26 @@ OPEN_LOOP_REQUESTS = 2000
 MOST_AT_ONCE = 200_000
 """Requests of one run: beyond, start and drain are long forgotten and only time would pass."""
 SATURATED_SHARE = 0.95
+LONGEST = 5.0
+"""Cut of lognormal lengths, in medians: chat benchmarks drop longer conversations."""
 
 
-def operate(model: KernelLatencyModel, load: Load, budget: KvBudget, *, drafts: Drafts | None = None) -> Point:
-    """Means over the requests of one run. Raises DoesNotFitError if not one request fits."""
+Tables = Callable[[KernelLatencyModel, SimRequests, SchedulerLimits], StepTable]
+
+
+def operate(model: KernelLatencyModel, load: Load, budget: KvBudget, tables: Tables | None = None, *,
+            drafts: Drafts | None = None) -> Point:
+    """Means over the requests of one run; ``tables`` gives step times (None: tabulates ``model``, and keeps what it
+    did). Raises DoesNotFitError if not one request fits."""
     tokens = max(1, math.ceil(load.isl + load.osl))
     limits = limits_of(budget, tokens)
     crowd = 2.0 * limits.max_num_seqs
     if load.kind is LoadKind.CONCURRENCY and load.value > max(crowd, MAX_REQUESTS):
-        return _waiting(operate(model, replace(load, value=crowd), budget, drafts=drafts), load)
+        return _waiting(operate(model, replace(load, value=crowd), budget, tables, drafts=drafts), load)
     requests = requests_of(load)
     if requests.max_tokens > limits.capacity_tokens:  # lengths of at most what fits, as the run was possible
         widest = max(0.0, limits.capacity_tokens / tokens - 1.0)
-        requests = requests_of(replace(load, spread=min(load.spread, widest)))
+        requests = requests_of(replace(load, spread=min(load.spread or load.log_sd, widest), log_sd=0.0))
     if requests.max_tokens > limits.capacity_tokens:
         raise DoesNotFitError(
             f"one request of {requests.max_tokens} tokens does not fit into the KV cache, which holds "
@@ -54,12 +65,17 @@ def operate(model: KernelLatencyModel, load: Load, budget: KvBudget, *, drafts: 
         room += int(requests.isl.max())
     limits = replace(limits, max_num_batched_tokens=max(limits.max_num_batched_tokens, room))
     if drafts is None:
-        table = _table(model, requests, limits)
+        table = (tables or _table)(model, requests, limits)
     else:
         table = table_for(drafts.parts(model, load.isl, load.osl), requests, limits)
         requests = drafts.requests(requests)
-    result = simulate(requests, table, limits, policy)
-    return _point(result, model, load, steady=_is_steady(load))
+    point = _point(simulate(requests, table, limits, policy), model, load, steady=_is_steady(load))
+    if budget.limits.recv_interval > 1 and load.kind is not LoadKind.BATCH1:
+        # a request arrives anywhere between two looks for new ones, which are so many decode steps apart
+        wait = ticks(0.5 * (budget.limits.recv_interval - 1) * point.tpot_s)
+        table = replace(table, request_ticks=table.request_ticks + wait)
+        point = _point(simulate(requests, table, limits, policy), model, load, steady=_is_steady(load))
+    return point
 
 
 def _waiting(point: Point, load: Load) -> Point:
@@ -72,12 +88,17 @@ def _waiting(point: Point, load: Load) -> Point:
 _TABLES: WeakKeyDictionary[KernelLatencyModel, dict[object, StepTable]] = WeakKeyDictionary()
 
 
-def _table(model: KernelLatencyModel, requests: SimRequests, limits: SchedulerLimits) -> StepTable:
-    """Step times that cover ``requests``, kept per model: other loads of the same deployment share them."""
+def reach_of(requests: SimRequests, limits: SchedulerLimits) -> TableRange:
+    """What step times must cover; rounded up, so that other loads of the same deployment share them."""
     reach = TableRange(_round_up(min(limits.max_num_seqs, len(requests))), limits.max_num_batched_tokens,
                        _round_up(min(requests.max_tokens, limits.capacity_tokens)), limits.capacity_tokens)
-    reach = replace(reach, max_seqs=min(reach.max_seqs, limits.max_num_seqs),
-                    max_kv=min(reach.max_kv, limits.capacity_tokens))
+    return replace(reach, max_seqs=min(reach.max_seqs, limits.max_num_seqs),
+                   max_kv=min(reach.max_kv, limits.capacity_tokens))
+
+
+def _table(model: KernelLatencyModel, requests: SimRequests, limits: SchedulerLimits) -> StepTable:
+    """Step times that cover ``requests``, kept per model."""
+    reach = reach_of(requests, limits)
     kept = _TABLES.setdefault(model, {})
     key = (reach, model.overhead)
     if key not in kept:
@@ -92,6 +113,8 @@ def _round_up(x: int) -> int:
 
 def requests_of(load: Load, seed: int = 1) -> SimRequests:
     """The requests of ``load``: as many as it says, else enough to forget how it started."""
+    if load.log_sd > 0:
+        return _lognormal(requests_of(replace(load, log_sd=0.0, spread=0.0), seed), load.log_sd, seed)
     isl, osl = _range(load.isl, load.spread), _range(load.osl, load.spread)
     if load.kind is LoadKind.BATCH1:
         return closed_loop(max(1, min(load.requests or 5, 20)), 1, isl, osl, seed=seed)
@@ -102,6 +125,17 @@ def requests_of(load: Load, seed: int = 1) -> SimRequests:
         n = load.requests or min(MAX_REQUESTS, max(MIN_REQUESTS, STEADY_REQUESTS_PER_CLIENT * count))
         return closed_loop(max(n, count), count, isl, osl, seed=seed)
     return open_loop(load.requests or OPEN_LOOP_REQUESTS, load.value, isl, osl, seed=seed)
+
+
+def _lognormal(equal: SimRequests, log_sd: float, seed: int) -> SimRequests:
+    """The same requests with lognormal lengths of the same mean, none longer than `LONGEST` times the mean."""
+    def drawn(name: str, lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+        mean = float(lengths[0])
+        factor = np.minimum(np.exp(stream(seed, name).normal(0.0, log_sd, len(lengths))), LONGEST)
+        whole: NDArray[np.int64] = np.maximum(1, np.rint(mean * factor / factor.mean())).astype(np.int64)
+        return whole
+
+    return replace(equal, isl=drawn("simulate.isl", equal.isl), osl=drawn("simulate.osl", equal.osl))
 
 
 def policy_of(model: KernelLatencyModel, engine: str, load: Load) -> EnginePolicy:

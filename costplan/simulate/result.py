@@ -31,7 +31,7 @@ class SimulationResult:
     @property
     def sent_s(self) -> Floats:
         """When clients sent their requests."""
-        return _seconds(self.tally.arrival - self.setup.table.request_ticks)
+        return _seconds(self.tally.arrival - self.setup.request_ticks)
 
     @property
     def finish_s(self) -> Floats:
@@ -46,12 +46,12 @@ class SimulationResult:
     @property
     def ttft_s(self) -> Floats:
         """From sending to the first token."""
-        return _seconds(self.tally.first - self.tally.arrival + self.setup.table.request_ticks)
+        return _seconds(self.tally.first - self.tally.arrival + self.setup.request_ticks)
 
     @property
     def e2e_s(self) -> Floats:
         """From sending to the last token."""
-        return _seconds(self.tally.finish - self.tally.arrival + self.setup.table.request_ticks)
+        return _seconds(self.tally.finish - self.tally.arrival + self.setup.request_ticks)
 
     @property
     def tpot_s(self) -> Floats:

@@ -44,7 +44,8 @@ class Setup:
 
     A class is a pair (priority, tenant): its requests are served in order of arrival. ``class_rank`` [classes]
     counts priorities from 0; ``bucket_rate bucket_burst`` [tenants] in tokens, 0 where a tenant has no quota.
-    ``osl`` are decode steps, ``answer_tokens`` what clients get (drafts make them differ).
+    ``osl`` are decode steps, ``answer_tokens`` what clients get (drafts make them differ). ``request_ticks`` pass
+    between client and engine.
     ``refused`` holds a `Refusal` for every request given, ``kept`` [n] the places of those that run.
     """
 
@@ -67,6 +68,7 @@ class Setup:
     think: int
     max_running: int
     swap_ticks: int
+    request_ticks: int
 
     @property
     def n(self) -> int:
@@ -96,14 +98,16 @@ def setup(requests: SimRequests, table: StepTable, limits: SchedulerLimits, poli
         units = no_units(n)
     elif units is None:
         units = prefix_units(requests, limits.block_size)
-    arrival = np.rint(requests.arrival_s * TICKS_PER_S).astype(np.int64) + table.request_ticks
+    # one value for all requests: the simulated clients of a closed loop know no lengths
+    request = table.request_ticks + round(table.prompt_token_ticks * float(requests.isl.mean()))
+    arrival = np.rint(requests.arrival_s * TICKS_PER_S).astype(np.int64) + request
     return Setup(
         table, limits, policy, arrival[kept], requests.isl[kept].astype(np.int64),
         requests.osl[kept].astype(np.int64), _answers(requests)[kept].astype(np.int64), units.of(kept),
         classes[kept], rank, class_tenant, rates, bursts,
         refused, kept,
-        requests.concurrency or 0, ticks(requests.think_s) + table.request_ticks, running,
-        ticks(limits.swap_s_per_block))
+        requests.concurrency or 0, ticks(requests.think_s) + request, running,
+        ticks(limits.swap_s_per_block), request)
 
 
 def _answers(requests: SimRequests) -> Ints:

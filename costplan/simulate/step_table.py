@@ -57,6 +57,7 @@ class StepTable:
     prefill: Floats
     prefill_floor: int
     request_ticks: int
+    prompt_token_ticks: int = 0
 
     @property
     def max_seqs(self) -> int:
@@ -114,8 +115,9 @@ def step_table(model: KernelLatencyModel | StepParts, within: TableRange) -> Ste
     return StepTable(
         tokens=_line(parts.tokens_s, within.max_tokens, 1.25), seqs=_line(parts.seqs_s, within.max_seqs, 1.3),
         host=_line(parts.host_s, within.max_seqs, 1.3), kv_knots=kv_knots, decode=decode,
-        slope=_slopes(decode, kv_knots), prefill_axes=axes, prefill=prefill,
-        prefill_floor=ticks(parts.prefill_floor_s), request_ticks=ticks(parts.request_s))
+        slope=slopes(decode, kv_knots), prefill_axes=axes, prefill=prefill,
+        prefill_floor=ticks(parts.prefill_floor_s), request_ticks=ticks(parts.request_s),
+        prompt_token_ticks=ticks(parts.prompt_token_s))
 
 
 def _cell(axis: Floats, x: float) -> tuple[int, float]:
@@ -174,7 +176,7 @@ def _decode(parts: StepParts, within: TableRange, kv_knots: Ints) -> Ints:
     return out
 
 
-def _slopes(decode: Ints, kv_knots: Ints) -> Ints:
+def slopes(decode: Ints, kv_knots: Ints) -> Ints:
     """Ticks per token after each knot, rounded down; the last segment goes on."""
     slope = np.diff(decode, axis=1) // np.diff(kv_knots)
     return np.ascontiguousarray(np.concatenate([slope, slope[:, -1:]], axis=1))

@@ -13,12 +13,13 @@ from costplan.catalog.gpus import gpu
 from costplan.catalog.models import model
 from costplan.core.errors import InputError
 from costplan.perf.layout import Layout
+from costplan.perf.overhead import version_on
 from costplan.perf.predict import Deployment
 from costplan.perf.steady import Load, LoadKind
+from costplan.validate.harness import harness_of
 
 REQUIRED = ("id", "model", "gpu", "engine", "isl", "osl", "load_kind")
 MAX_BYTES = 256 << 20
-INFERENCEX_SPREAD, WIDE_SPREAD = 1 / 9, 0.6
 PROMPTS_OF_A_RATE = 1000
 """Requests of an open loop where a row does not say: the default of `vllm bench serve`."""
 PROMPTS_PER_SLOT = 10.0
@@ -125,16 +126,23 @@ def deployment(row: Measured, path: str) -> Deployment:
     spec = model(t["model"], where=where)
     weights = t.get("weight_dtype") or None
     notes = t.get("notes", "").lower()
+    known = harness_of(t)
+    clients = number(t, "load_value", where) if t["load_kind"] == LoadKind.CONCURRENCY else None
+    tokens = known.max_num_batched_tokens(number(t, "isl", where) or 1.0, number(t, "osl", where) or 1.0)
+    version = t.get("engine_version") or version_on(t["engine"], t.get("source_date", ""))
     return Deployment(
         spec, gpu(t["gpu"], where=where), Layout(tp, pp, inner, ep), 1 if attention_dp else dp, t["engine"],
-        t.get("engine_version") or None, weights, _kv_dtype(t), bool(re.search(r"w8a16|w4a16|gptq|awq", notes)),
-        _fraction(args), _int(args, "max_model_len", "context_length", "max_seq_len"),
-        _int(args, "max_num_seqs", "max_running_requests", "max_batch_size"),
-        _int(args, "max_num_batched_tokens", "chunked_prefill_size", "max_num_tokens"))
+        version, weights, _kv_dtype(t), bool(re.search(r"w8a16|w4a16|gptq|awq", notes)),
+        _fraction(args) or known.memory_fraction, _int(args, "max_model_len", "context_length", "max_seq_len"),
+        _int(args, "max_num_seqs", "max_running_requests", "max_batch_size") or known.max_num_seqs(clients),
+        _int(args, "max_num_batched_tokens", "chunked_prefill_size", "max_num_tokens") or tokens,
+        recv_interval=known.recv_interval(clients))
 
 
 def _kv_dtype(t: Mapping[str, str]) -> str | None:
     stated = t.get("kv_dtype", "")
+    if stated in ("", "auto", "unknown") and (known := harness_of(t).kv_dtype):
+        return known
     if stated in ("", "auto", "unknown"):
         # TensorRT-LLM's FP8 checkpoints carry an FP8 KV cache; other engines default to 16 bits
         if t["engine"] in ("trtllm", "nim") and t.get("weight_dtype") in ("fp8", "nvfp4"):
@@ -186,14 +194,11 @@ def load(row: Measured, path: str) -> Load:
         value = prompts or value or 1000.0
     if value is None:
         raise InputError(f"load_value must be given for {kind}", where=where)
-    if prompts is None and kind in (LoadKind.CONCURRENCY, LoadKind.RATE):
-        prompts = PROMPTS_PER_SLOT * value if kind is LoadKind.CONCURRENCY else PROMPTS_OF_A_RATE
-    return Load(kind, value, isl, osl, None if prompts is None else max(1, round(prompts)), _spread(t))
-
-
-def _spread(t: Mapping[str, str]) -> float:
-    """Half width of the lengths: InferenceX draws uniformly from 0.8 to 1.0 of nominal, which is its mean +- 11 %;
-    other distributions (chat traces) are wide."""
-    if t.get("length_kind", "fixed") == "fixed":
-        return 0.0
-    return INFERENCEX_SPREAD if t.get("family") == "inferencex" else WIDE_SPREAD
+    known = harness_of(t)
+    if prompts is None and kind is LoadKind.CONCURRENCY:
+        prompts = (known.prompts_per_slot or PROMPTS_PER_SLOT) * value
+    elif prompts is None and kind is LoadKind.RATE:
+        prompts = PROMPTS_OF_A_RATE
+    fixed = t.get("length_kind", "fixed") == "fixed"
+    return Load(kind, value, isl, osl, None if prompts is None else max(1, round(prompts)),
+                0.0 if fixed else known.spread, 0.0 if fixed else known.log_sd)

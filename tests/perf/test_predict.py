@@ -11,8 +11,10 @@ from costplan.catalog.models import model
 from costplan.core.errors import DoesNotFitError
 from costplan.core.evidence import Evidence
 from costplan.perf.layout import Layout
-from costplan.perf.overhead import overhead, residual_log_sd, table, version_key
+from costplan.perf.op_terms import KERNEL_TERMS
+from costplan.perf.overhead import CPU, Overhead, Traits, cell, overhead, table, version_key, version_on
 from costplan.perf.predict import Deployment, predict
+from costplan.perf.residual import residual, was_seen
 from costplan.perf.steady import Load, LoadKind
 
 SPEC = model("meta-llama/Llama-3.1-8B-Instruct")
@@ -85,22 +87,73 @@ def test_versions_are_compared_as_numbers(text: str | None, key: tuple[int, ...]
 def test_an_engine_of_unknown_version_is_taken_as_the_newest() -> None:
     assert overhead("vllm").name == overhead("vllm", "99.0").name
     assert overhead("vllm", "0.6.3").name != overhead("vllm").name
-    assert overhead("nim").name == overhead("trtllm").name
+    assert overhead("nim").name == overhead("trtllm", "0.17").name
 
 
-def test_fitted_constants_are_physical_and_explained() -> None:
+def test_a_run_that_states_only_its_date_gets_the_version_of_that_day() -> None:
+    assert version_on("vllm", "2024-11-09") == "0.1"
+    assert version_on("trtllm", "2025-10-29") == "0.18"
+    assert version_on("vllm", "") is None
+    assert version_on("vllm", "2020-01") is None
+
+
+def test_fitted_factors_are_physical_and_explained() -> None:
     data = table()
-    assert set(data["meaning"]) >= {"kernel_factor", "step_s0", "seq_s", "eager_layer_s", "request_s", "mixed",
-                                    "vendor_kernel_factor", "residual_log_sd"}
+    assert set(data) == {"meaning", *data["meaning"]}
+    scopes = [(e["term"], *sorted(e["scope"].items())) for e in data["factors"]]
+    assert len(scopes) == len(set(scopes))
+    assert {k for e in data["factors"] for k in e["scope"]} <= {"engine", "since", "arch", "format", "moe", "hybrid"}
+    for entry in data["factors"]:
+        assert 0.2 < entry["factor"] < 5
+    for models in data["cells"].values():
+        assert all(0.5 < f < 2 for engines in models.values() for pair in engines.values() for f in pair)
     for row in data["engines"]:
-        assert 0.8 <= row["kernel_factor"] <= 1.3
-        assert 0 <= row["step_s0"] < 0.01
-        assert 0 <= row["eager_layer_s"] < 0.004
-        assert 0 <= row["request_s"] < 0.2
-    assert data["vendor_kernel_factor"]["NVIDIA"] == 1.0
+        for arch in ("ampere", "ada", "hopper", "blackwell"):
+            for fmt in ("16", "fp8", "weight_only"):
+                own = overhead(row["engine"], row["since"], launches=100.0,
+                               traits=Traits(arch=arch, weight_format=fmt, moe=True))
+                kernels = dict(zip(KERNEL_TERMS, own.factors, strict=True))
+                fused = kernels.pop("elementwise")
+                assert all(0.05 < f < 2.5 for f in fused)
+                assert all(0.4 < f < 2.5 for pair in kernels.values() for f in pair)
+                assert own.step_s0 < 0.01 and own.seq_s < 5e-4 and own.eager_s < 0.05 and own.request_s < 0.2
 
 
-def test_doubt_grows_as_evidence_weakens() -> None:
+def test_what_was_published_of_a_model_on_a_gpu_scales_its_own_kernels_only() -> None:
+    known = Traits("h100_sxm", "meta-llama/Llama-3.1-70B-Instruct", "hopper", "fp8")
+    small, large = cell(known.gpu, known.model, "trtllm") or (0.0, 0.0)
+    with_cell = dict(zip(KERNEL_TERMS, overhead("trtllm", traits=known).factors, strict=True))
+    without = dict(zip(KERNEL_TERMS, overhead("trtllm", traits=replace(known, model="nobody/has-run-this")).factors,
+                       strict=True))
+    assert with_cell["gemm"] == pytest.approx((without["gemm"][0] * small, without["gemm"][1] * large))
+    assert with_cell["attention_decode"][0] == pytest.approx(without["attention_decode"][0] * small)
+    assert with_cell["attention_prefill"][0] == pytest.approx(without["attention_prefill"][0] * large)
+    assert with_cell["elementwise"] == without["elementwise"]
+
+
+def test_kernels_measured_on_a_cpu_stand_as_they_are() -> None:
+    own = overhead("vllm", launches=1000.0, traits=Traits(arch=CPU))
+    assert {f for pair in own.factors for f in pair} == {1.0} and own.eager_s == 0
+
+
+def test_a_factor_moves_from_few_tokens_to_many() -> None:
+    own = Overhead(((1.0, 1.2),) * len(KERNEL_TERMS))
+    factors = [own.factor("gemm", n) for n in (1, 128, 256, 512, 1024, 8192)]
+    assert factors == sorted(factors)
+    assert factors[1] == 1.0 and factors[-1] == pytest.approx(1.2)
+
+
+@pytest.mark.parametrize("load", [None, *LoadKind])
+def test_doubt_grows_as_evidence_weakens(load: LoadKind | None) -> None:
     for metric in ("tpot", "ttft", "output_tok_s"):
-        sds = [residual_log_sd(metric, e) for e in Evidence]
-        assert sds == sorted(sds)
+        known = residual(metric, Evidence.EXTRAPOLATED, load)
+        assert residual(metric, Evidence.ANALYTIC, load).log_sd > known.log_sd
+        assert 0 < known.log_sd < 1.5 and 0.4 < known.tail < 3
+
+
+def test_a_model_that_ran_on_this_gpu_is_better_known() -> None:
+    assert was_seen("h100_sxm", "meta-llama/Llama-3.1-70B-Instruct", "trtllm")
+    assert not was_seen("h100_sxm", "meta-llama/Llama-3.1-70B-Instruct", "nobody's")
+    assert not was_seen("h100_sxm", "nobody/has-run-this", "vllm")
+    for metric in ("tpot", "output_tok_s"):
+        assert residual(metric, Evidence.MEASURED, seen=True).log_sd < residual(metric, Evidence.MEASURED).log_sd

@@ -15,6 +15,7 @@ class AffineParts:
 
     prefill_floor_s: float = 0.0
     request_s: float = 0.0
+    prompt_token_s: float = 0.0
     fixed_s: float = 1e-3
 
     def tokens_s(self, tokens: int) -> float:

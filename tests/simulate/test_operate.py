@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from costplan.catalog.gpus import gpu
@@ -93,3 +94,18 @@ def test_the_same_load_draws_the_same_requests() -> None:
     assert (a.arrival_s == b.arrival_s).all()
     assert a.isl.min() >= 512
     assert a.isl.max() <= 1536
+
+
+def test_requests_wait_for_the_scheduler_to_look_for_them() -> None:
+    asked = load("concurrency", 32, requests=320)
+    seldom = replace(BUDGET, limits=replace(BUDGET.limits, recv_interval=31))
+    often, rarely = (predict(DEP, asked, budget=b, operate=operate).point for b in (BUDGET, seldom))
+    assert rarely.ttft_s - often.ttft_s == pytest.approx(15 * often.tpot_s, rel=0.3)
+
+
+def test_lognormal_lengths_keep_their_mean_and_have_a_long_tail() -> None:
+    drawn = requests_of(Load(LoadKind.ALL_AT_ONCE, 4000, 500, 200, log_sd=0.8))
+    assert drawn.isl.mean() == pytest.approx(500, rel=0.01)
+    assert drawn.osl.mean() == pytest.approx(200, rel=0.01)
+    assert drawn.osl.max() > 4 * np.median(drawn.osl)
+    assert drawn.isl.tolist() == requests_of(Load(LoadKind.ALL_AT_ONCE, 4000, 500, 900, log_sd=0.8)).isl.tolist()

@@ -14,6 +14,7 @@ from costplan.perf.assemble import latency_model
 from costplan.perf.batch import BatchState
 from costplan.perf.latency import KernelLatencyModel
 from costplan.perf.layout import Layout
+from costplan.perf.op_terms import KERNEL_TERMS
 from costplan.perf.overhead import Overhead
 from costplan.perf.step_parts import KernelStepParts, StepParts
 from costplan.simulate.policy import SchedulerLimits
@@ -78,13 +79,15 @@ def test_the_parts_add_up_to_the_step(name: str, on: str, layout: Layout, engine
 
 def test_the_engines_own_time_is_carried_over() -> None:
     m = latency_model(model("meta-llama/Llama-3.1-8B-Instruct"), gpu("h200_sxm"), Layout(), engine="vllm")
-    own = Overhead(kernel_factor=1.5, step_s0=1e-3, seq_s=1e-5, eager_s=0.05, request_s=0.2)
+    own = Overhead(((1.5, 1.2),) * len(KERNEL_TERMS), step_s0=1e-3, seq_s=1e-5, eager_s=0.05, request_s=0.2,
+                   prompt_token_s=1e-5)
     slow = KernelLatencyModel(m.ops, own)
     table = step_table(slow, replace(WITHIN, max_seqs=32))
     for b in (BatchState(decode_seqs=16, decode_kv_tokens=32_000), BatchState(prefill_tokens=10, prefill_seqs=1)):
         assert in_table(table, b) == pytest.approx(slow.step_s(b), rel=0.01)
     assert table.prefill_floor == 5 * 10**9
     assert table.request_ticks == 2 * 10**10
+    assert table.prompt_token_ticks == 10**6
 
 
 def test_an_affine_model_is_reproduced_to_the_tick(parts: StepParts, table: StepTable) -> None:
