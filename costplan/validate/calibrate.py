@@ -21,8 +21,8 @@ from costplan.validate.bench_read import ResultFile
 from costplan.validate.bench_run import BenchRun
 from costplan.validate.run import room_for
 
-FAR = 3.0
-"""Scales of its stated error that a median error may be away before the description of the runs is in doubt."""
+FAR = 2.0
+"""A median error so many times as far away as the end of its 90 % interval puts the description in doubt."""
 KEEPS_UP = 0.95
 """An open loop that serves this share of what arrives says nothing about throughput: it repeats the load."""
 
@@ -133,9 +133,10 @@ def doubts(c: Calibrated) -> list[str]:
     """Metrics far beyond their error bar, and those of which no run foretells the others."""
     out = []
     for metric, (_, before, after) in c.errors.items():
-        have = [x.observed for x in c.runs if metric in x.observed.log_error]
-        middle = statistics.median(o.log_error[metric] for o in have)
-        if abs(middle) > FAR * statistics.median(o.log_sd[metric] for o in have):
+        have = [x for x in c.runs if metric in x.observed.log_error]
+        middle = statistics.median(x.observed.log_error[metric] for x in have)
+        stated = [getattr(x.prediction, _FIELDS[metric]) for x in have]
+        if abs(middle) > FAR * statistics.median(math.log(e.i90[1] / e.value) for e in stated):
             out.append(f"{metric}: measured is {math.exp(middle):.2g} times the prediction, far beyond its error bar: "
                        "is the description right (GPU, formats, engine version, a client that held it back)?")
         elif after is not None and after > before:

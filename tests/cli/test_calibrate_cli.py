@@ -20,7 +20,10 @@ PREDICT = ["predict", "-m", "llama-3.1-8b", "-g", "h100_sxm", "--isl", "1000", "
 
 @pytest.fixture
 def result(tmp_path: Path) -> Path:
-    lines = [json.dumps(RUN | {"max_concurrency": n, "mean_tpot_ms": 9.0 + n / 16}) for n in (8, 16, 32)]
+    """About 1.4 times as slow as predicted, at three loads."""
+    measured = {8: (94.0, 12.8, 610.0), 16: (127.0, 14.4, 1050.0), 32: (240.0, 17.6, 1640.0)}
+    lines = [json.dumps(RUN | {"max_concurrency": n, "mean_ttft_ms": ttft, "mean_tpot_ms": tpot,
+                               "output_throughput": rate}) for n, (ttft, tpot, rate) in measured.items()]
     (tmp_path / "r.json").write_text("\n".join(lines), encoding="utf-8")
     return tmp_path / "r.json"
 
@@ -46,7 +49,8 @@ def test_own_runs_shift_predictions_and_narrow_their_intervals(result: Path,
     before, after = predicted(capsys), predicted(capsys, "--calibration", str(out))
     for name in ("tpot_s", "ttft_s", "output_tok_s", "usd_per_mtok_out"):
         assert width(after[name]) < 0.8 * width(before[name]), name
-    assert abs(float(after["tpot_s"]["value"]) - 0.010) < abs(float(before["tpot_s"]["value"]) - 0.010)  # type: ignore[arg-type]
+    off = [abs(float(found["tpot_s"]["value"]) - 0.0144) for found in (before, after)]  # type: ignore[arg-type]
+    assert off[1] < 0.5 * off[0]
 
 
 def test_the_file_says_where_it_comes_from_and_names_no_folder(result: Path) -> None:
