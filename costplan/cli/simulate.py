@@ -87,7 +87,8 @@ def simulate(
     tuned = tuned_by([*(calibration or ()), *asked.calibrations])
     dep = replace(dep, block_size=block_size)
     drafts = drafts_of(dep, drafting(spec_draft, acceptance, draft_tokens, acceptance_spread, adaptive_drafts,
-                                     asked.speculative), own)
+                                     asked.speculative), own,
+                       where="--spec-draft" if spec_draft else "speculative.draft")
     found = run(asked, dep, count_of(asked, requests, replicas * dp), seed, own, chunked_prefill, prefix_caching,
                 tuned.observed, drafts)
     warn((*calibration_notes(tuned, dep, None), *found.warnings))

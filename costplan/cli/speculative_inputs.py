@@ -40,14 +40,15 @@ def drafting(draft: str | None, acceptance: float | None, draft_tokens: int | No
         raise InputError(e.message, where=_FLAGS.get(e.where or "", e.where), hint=e.hint) from None
 
 
-def drafts_of(dep: Deployment, asked: Drafting | None, own: Profile | None) -> Drafts | None:
-    """The drafts of a deployment. Raises InputError that names the flag."""
+def drafts_of(dep: Deployment, asked: Drafting | None, own: Profile | None, *,
+              where: str = "--spec-draft") -> Drafts | None:
+    """The drafts of a deployment. Raises InputError that names the flag or the key of the file."""
     if asked is None:
         return None
     try:
         return Drafts(drafter_of(dep, asked.draft, own), asked)
     except InputError as e:
-        raise InputError(e.message, where=_FLAGS.get(e.where or "", e.where), hint=e.hint) from None
+        raise InputError(e.message, where=where if e.where == "draft" else e.where, hint=e.hint) from None
 
 
 def room(budget: KvBudget, drafts: Drafts | None) -> KvBudget:

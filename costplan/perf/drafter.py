@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+from costplan.catalog.model_spec import ModelSpec
 from costplan.catalog.models import model as find_model
 from costplan.core.errors import DoesNotFitError, InputError, UnknownNameError
 from costplan.perf.assemble import latency_model
@@ -45,32 +46,40 @@ class Drafter:
         return self.model.step_s(batch) - self.model.pp * self.model.overhead.step_s(0.0, batch)
 
 
+def draft_spec(spec: ModelSpec, draft: str) -> ModelSpec | None:
+    """What ``draft`` runs beside ``spec``; None where nothing does. Raises InputError for what cannot draft for it."""
+    if draft == WITHOUT_A_MODEL:
+        return None
+    if draft == "mtp" and not spec.mtp_params:
+        raise InputError(f"{spec.name} has no layers for multi-token prediction", where="draft",
+                         hint="use eagle, ngram, or a small model of the same family")
+    if draft in HEADS:
+        return replace(spec, layers=(replace(spec.layers[-1], count=1, copies=None),))
+    try:
+        small = find_model(draft, where="draft")
+    except UnknownNameError as e:
+        raise InputError(e.message, where=e.where, hint=f"{e.hint} Or mtp, eagle, ngram.") from None
+    if small.vocab_size != spec.vocab_size:
+        raise InputError(f"{small.name} has {small.vocab_size:,} tokens, {spec.name} {spec.vocab_size:,}: it "
+                         "cannot guess for it", where="draft", hint="choose a draft model of the same family")
+    return small
+
+
 def drafter_of(dep: Deployment, draft: str, own: Profile | None = None) -> Drafter:
     """The drafter named ``draft`` beside the model of ``dep``. Raises InputError.
 
     A head is one block of the model and its output head (EAGLE, arXiv 2401.15077; DeepSeek-V3 MTP, 2412.19437); a
     draft model is split over the same GPUs; n-grams are looked up on the host.
     """
-    if draft == WITHOUT_A_MODEL:
+    spec, lay = draft_spec(dep.spec, draft), dep.layout
+    if spec is None:
         return Drafter("n-grams of the prompt")
-    lay = dep.layout
-    one_stage = replace(dep, layout=replace(lay, pp=1))
-    if draft == "mtp" and not dep.spec.mtp_params:
-        raise InputError(f"{dep.spec.name} has no layers for multi-token prediction", where="draft",
-                         hint="use eagle, ngram, or a small model of the same family")
+    small = replace(dep, spec=spec, layout=replace(lay, pp=1))
     if draft in HEADS:
-        small = replace(one_stage, spec=replace(dep.spec, layers=(replace(dep.spec.layers[-1], count=1, copies=None),)))
-        block = weight_bytes_per_rank(small.spec, lay.tp, 1, lay.tp * lay.dp, dep.weight_dtype)
+        block = weight_bytes_per_rank(spec, lay.tp, 1, lay.tp * lay.dp, dep.weight_dtype)
         return Drafter(f"{draft} head: one block of {dep.spec.name}", small, own,
                        sum(b for part, b in block.parts if part not in NOT_IN_A_HEAD), _kv_share(dep, small))
-    try:
-        spec = find_model(draft, where="draft")
-    except UnknownNameError as e:
-        raise InputError(e.message, where=e.where, hint=f"{e.hint} Or mtp, eagle, ngram.") from None
-    if spec.vocab_size != dep.spec.vocab_size:
-        raise InputError(f"{spec.name} has {spec.vocab_size:,} tokens, {dep.spec.name} {dep.spec.vocab_size:,}: it "
-                         "cannot guess for it", where="draft", hint="choose a draft model of the same family")
-    small = replace(one_stage, spec=spec, weight_dtype=None)
+    small = replace(small, weight_dtype=None)
     return Drafter(spec.name, small, own, weight_bytes_per_rank(spec, lay.tp).total, _kv_share(dep, small))
 
 

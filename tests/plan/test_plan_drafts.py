@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from costplan.core.errors import InputError
 from costplan.plan.planner import plan
 from costplan.workload.workload import Metric, Slo, SloTarget, Speculative, Workload
 
@@ -45,6 +46,14 @@ def test_drafts_that_are_never_kept_are_not_used(tight: Workload) -> None:
     assert plain.best is not None and found.best is not None
     assert found.best.config == plain.best.config
     assert found.stats.candidates == 2 * plain.stats.candidates
+
+
+@pytest.mark.parametrize(("draft", "said"), [
+    ("mtp", "multi-token"), ("egle", "unknown model"), ("qwen3-0.6b", "guess")])
+def test_drafts_that_cannot_be_are_an_error_not_an_exclusion(tight: Workload, draft: str, said: str) -> None:
+    with pytest.raises(InputError, match=said) as e:
+        plan(replace(tight, speculative=Speculative(draft, 0.7)), today=TODAY, prices=PRICES, options=QUICK)
+    assert e.value.where == "speculative.draft"
 
 
 def test_a_limit_on_single_gaps_rules_drafts_out(tight: Workload) -> None:
