@@ -9,6 +9,7 @@ import typer
 
 app = typer.Typer(help="Cost over time: keep plans and actuals, compare, watch.", no_args_is_help=True)
 DEFAULT = "costplan-history.sqlite"
+ALERT = 1
 
 Db = Annotated[str, typer.Option("--db", envvar="COSTPLAN_HISTORY", show_default=DEFAULT,
                                  help="SQLite file, or SQLAlchemy URL such as postgresql://USER@HOST/NAME.")]
@@ -30,7 +31,8 @@ def add(
     = None,
     db: Db = DEFAULT,
 ) -> None:
-    """Keep plans and measurements. What is reported as added is on disk; the same file twice is one entry."""
+    """Keep plans and measurements. What is reported as added is on disk; the same content at the same time is added
+    once."""
     from costplan.cli.history_inputs import Given, check_price, priced, read
     from costplan.cli.output import say
     from costplan.history.store import opened
@@ -72,6 +74,8 @@ def report(
     openmetrics: Annotated[bool, typer.Option("--openmetrics", help="OpenMetrics, for Prometheus.")] = False,
     html: Annotated[Path | None, typer.Option("--html", help="Also write a page with plots to this file.")] = None,
     open_: Annotated[bool, typer.Option("--open", help="Open that page in a browser.")] = False, output: Output = None,
+    fail: Annotated[bool, typer.Option("--fail-on-alert", help="Exit code 1 if the newest point of a service is an "
+                                                               "alert.")] = False,
     db: Db = DEFAULT,
 ) -> None:
     """$/1M by service, weekly trend, alerts, plan against actual."""
@@ -101,3 +105,5 @@ def report(
         from costplan.report.html.history_page import history_page
 
         page.write(history_page(found), html, open_)
+    if fail and any(s.alert is not None for s in found):
+        raise typer.Exit(ALERT)

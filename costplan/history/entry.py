@@ -20,7 +20,7 @@ class Kind(StrEnum):
 class Entry:
     """``at`` is when a plan was made, or when a measured window ended (UTC, whole seconds). Percentiles are over
     requests. ``low90`` and ``high90`` are the plan's interval; ``high90`` None: no fleet would do, or an actual.
-    ``digest`` names the content it was read from: the same file twice is one entry.
+    ``digest`` names the content it was read from: the same content at the same time is one entry.
     """
 
     service: str

@@ -40,18 +40,21 @@ class Store:
         """Keep ``entries``, all or none; how many were new. They are on disk when this returns."""
         from sqlalchemy.exc import IntegrityError
 
+        with _told(self.name):
+            try:
+                return self._added(entries)
+            except IntegrityError:  # another writer has just added the same
+                return self._added(entries)
+
+    def _added(self, entries: Sequence[Entry]) -> int:
         from costplan.history.tables import ENTRIES
 
         added = 0
-        with _told(self.name), self._engine.begin() as c:
+        with self._engine.begin() as c:
             for e in entries:
-                try:
-                    with c.begin_nested():
-                        c.execute(ENTRIES.insert().values(**_row(e)))
+                if not _there(c, e):
+                    c.execute(ENTRIES.insert().values(**_row(e)))
                     added += 1
-                except IntegrityError:
-                    if not _there(c, e):
-                        raise
         return added
 
     def entries(self, service: str | None = None) -> tuple[Entry, ...]:

@@ -47,6 +47,11 @@ class ServiceHistory:
         return self.alerts[-1] if self.alerts and self.alerts[-1].index == len(self.watched) - 1 else None
 
     @property
+    def off_plan(self) -> bool:
+        """Whether the newest actual lies outside the 90 % interval of the plan in force then."""
+        return bool(self.compared) and not self.compared[-1].inside90
+
+    @property
     def median_ratio(self) -> float | None:
         """Actual over planned cost, in the middle."""
         return median(c.ratio for c in self.compared) if self.compared else None

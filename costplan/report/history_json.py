@@ -29,7 +29,7 @@ def _service(s: ServiceHistory) -> dict[str, Any]:
         "alert": None if s.alert is None else dataclasses.asdict(s.alert),
         "alerts": [{**dataclasses.asdict(a), "at": _entry(s.watched[a.index])["at"]} for a in s.alerts],
         "weeks": [{**dataclasses.asdict(w), "monday": w.monday.isoformat()} for w in s.weeks], "trend": trend,
-        "median_actual_over_plan": s.median_ratio,
+        "off_plan": s.off_plan, "median_actual_over_plan": s.median_ratio,
         "compared": [{"at": _entry(c.actual)["at"], "ratio": c.ratio, "inside90": c.inside90,
                       "plan_at": _entry(c.plan)["at"]} for c in s.compared]}
 

@@ -20,15 +20,24 @@ def headline(found: Sequence[ServiceHistory]) -> str:
     """The answer in one sentence."""
     if not found:
         return "The history is empty"
-    loud = [s.service for s in found if s.alert is not None]
     kept = f"{len(found)} service{'s' if len(found) > 1 else ''} watched"
-    if not loud:
-        return f"{kept}, no alert at the newest point"
-    return f"{kept}, {len(loud)} with an alert at the newest point: {', '.join(loud[:3])}{', ...' if loud[3:] else ''}"
+    loud, off = [s.service for s in found if s.alert is not None], [s.service for s in found if s.off_plan]
+    said = f"{len(loud)} with an alert at the newest point: {_some(loud)}" if loud else "no alert at the newest point"
+    return f"{kept}, {said}" + (f"; {len(off)} outside the plan's 90% interval: {_some(off)}" if off else "")
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (", ..." if names[3:] else "")
+
+
+def order(found: Sequence[ServiceHistory]) -> list[ServiceHistory]:
+    """Those first that need a look."""
+    return sorted(found, key=lambda s: (s.alert is None, not s.off_plan, s.service))
 
 
 def history_sections(found: Sequence[ServiceHistory]) -> Iterator[Section]:
     """Everything after the headline."""
+    found = order(found)
     yield services(found)
     if any(s.alerts for s in found):
         yield alerts(found)
@@ -40,7 +49,7 @@ def services(found: Sequence[ServiceHistory]) -> Section:
     """One line per service."""
     columns = [Column("service", widest=40), Column("$/1M out", right=True), Column("is", expendable=2), Column("at"),
                Column("per week", right=True), Column("90% interval", expendable=3), Column("trend"),
-               Column("actual/plan", right=True), Column("alert"), Column("points", right=True, expendable=1)]
+               Column("vs plan", right=True), Column("alert"), Column("points", right=True, expendable=1)]
     rows = [[s.service, usd(s.latest.usd_per_mtok_out), s.latest.kind.value, day(s.latest.at), *_trend(s.trend),
              "-" if s.median_ratio is None else f"{s.median_ratio:.2f}", _alert(s), str(len(s.watched))] for s in found]
     return Section("services", columns, rows, note="newest point; change per week over at most 26 weeks; actual over "
@@ -77,9 +86,9 @@ def alerts(found: Sequence[ServiceHistory]) -> Section:
 def compared(found: Sequence[ServiceHistory]) -> Section:
     """The newest actual of each service against the plan in force then."""
     columns = [Column("service", widest=40), Column("actual", right=True), Column("plan", right=True),
-               Column("ratio", right=True), Column("in the plan's 90%"), Column("tokens/s", right=True, expendable=2),
-               Column("planned", right=True, expendable=2), Column("TTFT p99", right=True, expendable=1),
-               Column("planned", right=True, expendable=1), Column("all in 90%", right=True)]
+               Column("ratio", right=True), Column("in its 90%"), Column("tokens/s", right=True, expendable=2),
+               Column("tokens/s planned", right=True, expendable=2), Column("TTFT p99", right=True, expendable=1),
+               Column("TTFT planned", right=True, expendable=1), Column("all in 90%", right=True)]
     rows = []
     for s in [s for s in found if s.compared]:
         c = s.compared[-1]

@@ -68,6 +68,20 @@ def test_a_plan_and_its_actuals(here: Path, plan_file: Path, capsys: pytest.Capt
     assert (here / "out.prom").read_text(encoding="utf-8").endswith("# EOF\n")
 
 
+def test_an_alert_can_stop_a_script(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for day in range(1, 14):
+        run = {**BENCH, "date": f"202611{day:02}-120000", "duration": 150.0 if day == 13 else 100.0}
+        (here / f"{day}.json").write_text(json.dumps(run), encoding="utf-8")
+    quiet = ["history", "add", *(f"{day}.json" for day in range(1, 13)), "-s", "chat", "--usd-per-h", "3.6"]
+    assert main(quiet) == 0
+    assert main(["history", "report", "--fail-on-alert"]) == 0
+    assert main(["history", "add", "13.json", "-s", "chat", "--usd-per-h", "3.6"]) == 0
+    assert main(["history", "report"]) == 0
+    capsys.readouterr()
+    assert main(["history", "report", "--fail-on-alert"]) == 1
+    assert "jump: +50%" in capsys.readouterr().out
+
+
 def test_pages_are_written(here: Path, plan_file: Path) -> None:
     for module in ("vl_convert", "jinja2"):
         pytest.importorskip(module, reason=f"{module} is not installed (extra html)")

@@ -32,7 +32,7 @@ def sticky(draw: Random, n: int, sd: float) -> list[float]:
 
 
 @pytest.mark.parametrize(("noise", "sd", "stated"), [
-    (normal, 0.01, 0.0), (normal, 0.03, 0.005), (normal, 0.08, 0.006), (sticky, 0.03, 0.012), (heavy, 0.03, 0.028)])
+    (normal, 0.01, 0.0), (normal, 0.03, 0.006), (normal, 0.08, 0.007), (sticky, 0.03, 0.013), (heavy, 0.03, 0.029)])
 def test_false_alarms_are_as_rare_as_stated(noise: object, sd: float, stated: float) -> None:
     """Points with a full window before them, of services whose cost does not move."""
     draw, before = Random(11), WINDOW + 2
@@ -44,16 +44,16 @@ def test_false_alarms_are_as_rare_as_stated(noise: object, sd: float, stated: fl
     assert stated * 0.6 <= rate <= stated * 1.4 + 1e-4
 
 
-@pytest.mark.parametrize(("rise", "at_once", "within_three"), [(0.10, 0.33, 0.69), (0.20, 0.94, 1.0)])
+@pytest.mark.parametrize(("rise", "at_once", "within_three"), [(0.10, 0.33, 0.75), (0.20, 0.93, 1.0)])
 def test_rises_are_found_as_often_as_stated(rise: float, at_once: float, within_three: float) -> None:
-    """At once: an alert at the first point after the rise; within three: at the third, if none was before."""
+    """At once: an alert at the first point after the rise; within three: at one of the first three."""
     draw, first, third = Random(12), 0, 0
     n = 3000
     for _ in range(n):
         logs = [x + math.log1p(rise) * (i >= WINDOW) for i, x in enumerate(normal(draw, WINDOW + 3, 0.03))]
         found = {a.index for a in alerts([math.exp(x) for x in logs])}
         first += WINDOW in found
-        third += WINDOW + 2 in found
+        third += not found.isdisjoint(range(WINDOW, WINDOW + 3))
     assert first / n == pytest.approx(at_once, abs=0.04)
     assert third / n == pytest.approx(within_three, abs=0.04)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -112,6 +113,34 @@ def test_a_full_disk_refuses_and_keeps_what_was_there(tmp_path: Path) -> None:
     assert process.returncode == 0 and kept(where, "after") == {0, 1, 2}, said
 
 
+FILL = """mount -t tmpfs -o size=200k none "$1" && touch "$2/mounted" && head -c 60000 /dev/zero > "$1/ballast"
+"$3" "$4" "$1/h.sqlite" full 100000 0; echo "exit $?"
+rm "$1/ballast"; "$3" "$4" "$1/h.sqlite" after 3 0 > /dev/null; echo "exit $?"
+cp "$1/h.sqlite" "$2"
+"""
+
+
+def test_a_full_file_system_refuses_and_keeps_what_was_there(tmp_path: Path) -> None:
+    """A real one, of 200 KiB, mounted for this test alone: no room for the journal either."""
+    small = tmp_path / "small"
+    small.mkdir()
+    own = ["unshare", "-m"] if os.geteuid() == 0 else ["unshare", "-Urm"]
+    if shutil.which("unshare") is None:
+        pytest.skip("no unshare(1): a small file system cannot be mounted")
+    ran = subprocess.run([*own, "sh", "-c", FILL, "sh", small, tmp_path, sys.executable,
+                          Path(__file__).parent / "writer.py"], capture_output=True, text=True, timeout=120,
+                         check=False, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    if not (tmp_path / "mounted").exists():
+        pytest.skip(f"a small file system cannot be mounted: {ran.stderr.strip()}")
+    *told, full, after = ran.stdout.splitlines()
+    assert (full, after) == ("exit 4", "exit 0"), ran.stderr
+    assert "disk is full; nothing was added" in ran.stderr and "Traceback" not in ran.stderr
+    where = str(tmp_path / "h.sqlite")
+    assert len(told) > 20 and kept(where, "full") == set(map(int, told))
+    assert kept(where, "after") == {0, 1, 2}
+    assert sound(tmp_path / "h.sqlite")
+
+
 def test_what_is_no_history_is_refused(tmp_path: Path) -> None:
     text = tmp_path / "notes.txt"
     text.write_text("hello, world\n" * 1000, encoding="utf-8")
@@ -169,6 +198,15 @@ def test_postgres_takes_two_that_begin_at_once(postgres: str) -> None:
         _, said = process.communicate(timeout=120)
         assert process.returncode == 0, said
     assert kept(postgres, "one") == kept(postgres, "two") == set(range(40))
+
+
+def test_postgres_keeps_once_what_two_add_at_once(postgres: str) -> None:
+    both = [writer(postgres, "same", 40) for _ in range(2)]
+    for process in both:
+        _, said = process.communicate(timeout=120)
+        assert process.returncode == 0, said
+    with opened(postgres, create=False) as store:
+        assert sorted(int(e.digest) for e in store.entries("same")) == list(range(40))
 
 
 def test_postgres_killed_writer_loses_nothing(postgres: str) -> None:

@@ -44,8 +44,10 @@ def services(kept: list[Entry]) -> tuple[ServiceHistory, ...]:
 
 def test_text_says_who_needs_a_look_first(services: tuple[ServiceHistory, ...]) -> None:
     text = report_text(services, Style(120))
-    assert text.startswith("2 services watched, 1 with an alert at the newest point: chat\n")
+    assert text.startswith("2 services watched, 1 with an alert at the newest point: chat; 1 outside the plan's 90% "
+                           "interval: chat\n")
     flat = " ".join(text.split())
+    assert flat.index("chat $1.67") < flat.index("rag")
     for said in ("jump: +50%", "false alarms per point", "steady", "2026-09-06", "400 ms"):
         assert said in flat
     assert report_text((), Style(80)) == "The history is empty\n"

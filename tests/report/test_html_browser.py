@@ -59,6 +59,32 @@ def test_plots_are_drawn_and_their_text_can_be_read(browser: Any, written: Path,
     assert browser.ask(outside) == []
 
 
+READ = """(() => {
+  const rgb = c => c.match(/[\\d.]+/g).map(Number);
+  const light = c => { const [r, g, b] = rgb(c).map(v => v / 255).map(v =>
+    v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4); return 0.2126 * r + 0.7152 * g + 0.0722 * b; };
+  const behind = e => { for (; e; e = e.parentElement) { const c = getComputedStyle(e).backgroundColor;
+    if (!c.endsWith(', 0)')) return c; } };
+  const found = [];
+  for (const e of document.querySelectorAll('body *')) {
+    const own = [...e.childNodes].some(n => n.nodeType === 3 && n.data.trim());
+    const style = getComputedStyle(e), drawn = e.namespaceURI.endsWith('svg');
+    if (!own || !e.getClientRects().length || (drawn && style.stroke !== 'none')) continue;  // a stroke: the halo
+    const [a, b] = [light(drawn ? style.fill : style.color), light(behind(e))].sort((x, y) => y - x);
+    found.push([(a + 0.05) / (b + 0.05), e.textContent.trim().slice(0, 40)]);
+  }
+  return found;
+})()"""
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_all_text_contrasts_as_drawn(browser: Any, written: Path, theme: str) -> None:
+    browser.show(written, 768, theme)
+    found = browser.ask(READ)
+    assert len(found) > 200
+    assert [f for f in found if f[0] < 4.5] == []
+
+
 def test_on_dark_no_mark_keeps_a_colour_of_paper(browser: Any, written: Path) -> None:
     browser.show(written, 768, "dark")
     inks = browser.ask("[...new Set([...document.querySelectorAll('svg text')].map(t => getComputedStyle(t).fill))]")

@@ -87,7 +87,7 @@ CONFIG: Spec = {
     "view": {"stroke": None},
     "axis": {"labelColor": MUTED.light, "titleColor": TEXT.light, "gridColor": LINE.light, "domainColor": MUTED.light,
              "tickColor": MUTED.light, "labelFontSize": LABEL, "titleFontSize": LABEL, "titleFontWeight": "normal",
-             "labelOverlap": True, "labelBound": True, "titlePadding": 6},
+             "labelOverlap": True, "labelBound": True, "labelFlush": 12, "titlePadding": 6},
     "legend": {"labelColor": TEXT.light, "labelFontSize": LABEL, "orient": "bottom", "direction": "horizontal",
                "columns": 2, "labelLimit": 150, "offset": 6, "symbolSize": 90},
     "text": {"color": TEXT.light, "fontSize": LABEL},

@@ -10,11 +10,15 @@ from costplan.core.units import GIB
 from costplan.perf.explain import KernelRow
 from costplan.plan.types import Memory, Plan
 from costplan.report.columns import Column
-from costplan.report.html.chart import Chart, Spec, by_colour, layer, number, whole
-from costplan.report.html.palette import BLUE, GREEN, GREY, LINE, MUTED, ORANGE, PURPLE, TEXT
+from costplan.report.html.chart import LABEL, Chart, Spec, by_colour, layer, number, whole
+from costplan.report.html.palette import BLUE, GREEN, GREY, LINE, MUTED, ORANGE, PAPER, PURPLE, TEXT
 from costplan.report.numbers import gib, percent, si, significant
+from costplan.report.plan_details import Section
 from costplan.report.roofline_text import RooflineView
 
+INNER = (270.0, 210.0)
+"""About what the axes leave of the roofline plot, to judge whether names touch."""
+MOST_KERNELS = 6
 WORTH_A_POINT = 0.002
 """Share of a step's time below which a kernel is left out of the plot."""
 _COLOURS = {"decode": BLUE.light, "prefill": ORANGE.light}
@@ -40,12 +44,25 @@ def roofline(steps: Mapping[str, RooflineView]) -> Chart | None:
           percent(r.efficiency), r.bound, str(r.evidence)] for phase, v in steps.items() for r in v.rows])
 
 
+def kernels(steps: Mapping[str, RooflineView]) -> Section:
+    """Where the time of each step goes."""
+    rows = []
+    for phase, v in steps.items():
+        longest = sorted(v.rows, key=lambda r: -r.calls * r.predicted_s)[:MOST_KERNELS]
+        rows += [[f"{phase}: {r.name}", percent(r.calls * r.predicted_s / v.step_s), percent(r.efficiency)]
+                 for r in longest]
+        rows.append([f"{phase}: engine's own", percent(v.engine_s / v.step_s), ""])
+    return Section("roofline", [Column("kernel"), Column("share of step", right=True), Column("of roof", right=True)],
+                   rows, note="the mean decode step and prefill step of the recommended plan, and what takes their "
+                              "time")
+
+
 def _point(phase: str, r: KernelRow, v: RooflineView) -> Spec | None:
     """None for kernels that compute nothing or take next to no time."""
     share = r.calls * r.predicted_s / v.step_s
     if r.intensity is None or r.flops is None or share < WORTH_A_POINT:
         return None
-    return {"phase": phase, "intensity": r.intensity, "flops": r.flops / r.predicted_s, "share": share}
+    return {"phase": phase, "name": r.name, "intensity": r.intensity, "flops": r.flops / r.predicted_s, "share": share}
 
 
 def _under_roofs(rows: Sequence[Spec], gpu: GpuSpec, phases: Sequence[str]) -> Spec:
@@ -58,12 +75,48 @@ def _under_roofs(rows: Sequence[Spec], gpu: GpuSpec, phases: Sequence[str]) -> S
     y = number("flops", "FLOP/s of one GPU", axis={"format": "~s", "values": _decades(bottom, top)}, type="log",
                domain=[bottom, top * 1.4], nice=False)
     size = {"field": "share", "type": "quantitative", "legend": None, "scale": {"domain": [0, 1], "range": [25, 700]}}
+    said = {"x": x, "y": y, "text": {"field": "name"}}
+    beside = _named(rows, names, (left, right), (bottom, top * 1.4))
     return whole(
         layer("line", {"x": x, "y": y, "detail": {"field": "roof"}}, roofs, color=MUTED.light, strokeWidth=2),
         layer("text", {"x": x, "y": y, "text": {"field": "roof"}}, names, align="right", dx=-10, color=MUTED.light),
         layer("point", {"x": x, "y": y, "color": by_colour("phase", {k: _COLOURS[k] for k in phases}),
                         "shape": by_colour("phase", {k: _SHAPES[k] for k in phases}), "size": size},
-              rows, filled=True, opacity=0.8), height=280)
+              rows, filled=True, opacity=0.8),
+        layer("text", said, beside, align="left", color=PAPER.light, stroke=PAPER.light, strokeWidth=4),
+        layer("text", said, beside, align="left"), height=300)
+
+
+def _named(rows: Sequence[Spec], roofs: Sequence[Spec], across: tuple[float, float],
+           up: tuple[float, float]) -> list[Spec]:
+    """Where to write the names of the largest marks: right of the mark, below it or left of it, if there is room."""
+    per_x, per_y = INNER[0] / math.log(across[1] / across[0]), INNER[1] / math.log(up[1] / up[0])
+
+    def at(r: Spec) -> tuple[float, float]:
+        return per_x * math.log(r["intensity"] / across[0]), per_y * math.log(r["flops"] / up[0])
+
+    taken = [(x - 5, y - 5, x + 5, y + 5) for x, y in map(at, rows)]
+    taken += [(x - 10 - _wide(r["roof"]), y - 6, x, y + 6) for r in roofs for x, y in (at(r),)]
+    found: list[Spec] = []
+    for r in sorted(rows, key=lambda r: -r["share"]):
+        (x, y), wide = at(r), _wide(r["name"])
+        for a, b in ((x + 14, y), (min(x - wide / 2, INNER[0] - wide), y - 20), (x - wide - 14, y)):
+            box = (a, b - 6, a + wide, b + 6)
+            if a > 0 and box[2] <= INNER[0] and box[1] > 0 and not any(_touch(box, o) for o in taken):
+                taken.append(box)
+                found.append({"name": r["name"], "intensity": across[0] * math.exp(a / per_x),
+                              "flops": up[0] * math.exp(b / per_y)})
+                break
+    return found
+
+
+def _wide(text: str) -> float:
+    """About how wide ``text`` is drawn."""
+    return 0.55 * LABEL * len(text)
+
+
+def _touch(a: Sequence[float], b: Sequence[float]) -> bool:
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
 
 
 def _roofs(gpu: GpuSpec, left: float, most: float) -> tuple[list[Spec], list[Spec]]:

@@ -22,6 +22,7 @@ from costplan.report.html.chart import (
 )
 from costplan.report.html.palette import BLUE, GREEN, GREY, LINE, MUTED, ORANGE, PURPLE, TEXT
 from costplan.report.numbers import percent, usd
+from costplan.report.plan_details import sensitivity
 from costplan.report.plan_words import signed_usd
 
 MOST_KNOBS = 10
@@ -60,15 +61,11 @@ def knobs(changes: Sequence[Sensitivity]) -> Chart | None:
     shown = sorted(known, key=lambda k: -_effect(k))[:MOST_KNOBS]
     if not shown:
         return None
-    first = shown[0]
+    table = sensitivity(changes)
     return Chart(
         "knobs", "What moves the cost",
-        f"One change at a time, so bars do not add up. Left is cheaper, right is dearer; bar: at this load, in whole "
-        f"instances; diamond: with the fleet at full load. Most: {first.knob}, {first.change}.", _swings(shown),
-        [Column("change"), Column("to"), Column("$/1M out by", right=True), Column("at full load", right=True)],
-        [[k.knob, k.change, signed_usd(k.delta_usd_per_mtok_out or 0.0),
-          "" if k.delta_saturated_usd_per_mtok_out is None else signed_usd(k.delta_saturated_usd_per_mtok_out)]
-         for k in shown])
+        "One change at a time, so bars do not add up. Left is cheaper, right is dearer; bar: at this load, where whole "
+        "instances may hide a change; diamond: with the fleet at full load.", _swings(shown), table.columns, table.rows)
 
 
 def _swings(shown: Sequence[Sensitivity]) -> Spec:

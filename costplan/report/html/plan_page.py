@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 from costplan import __version__
 from costplan.plan.day import Hour
@@ -13,7 +14,7 @@ from costplan.report.html import load_charts, machine_charts, money_charts, plan
 from costplan.report.html.chart import Chart
 from costplan.report.html.page import Block, Page, Tile
 from costplan.report.numbers import percent, usd
-from costplan.report.plan_details import Section, losers, memory, money, pages, robustness, sensitivity
+from costplan.report.plan_details import Section, losers, memory, money, pages, robustness
 from costplan.report.plan_sections import SURE, answer, headline, pareto, ranking, relaxations
 from costplan.report.plan_words import bought, chance, gpus, shares, span
 from costplan.report.roofline_text import RooflineView
@@ -53,19 +54,18 @@ def _tiles(s: PlanSet) -> Iterator[Tile]:
 
 
 def _blocks(s: PlanSet, best: Plan, steps: Mapping[str, RooflineView], hours: tuple[Hour, ...]) -> Iterator[Block]:
-    yield Block("plans", ranking(s), (plans_charts.intervals(s),))
+    plans = ranking(s)
+    yield Block("plans", replace(plans, title=f"{plans.title}, and what moves the cost"),
+                _known(plans_charts.intervals(s), money_charts.knobs(s.sensitivities)))
     yield Block("pareto", pareto(s), _known(*(plans_charts.pareto(s, m) for m in _ALWAYS)))
     limited = {m.target.metric for m in best.slo}
     drawn = (load_charts.latency(best, m) for m in Metric if m in _ALWAYS or m in limited)
-    yield Block("latency", Section("latency percentiles"), _known(*drawn))
-    yield Block("day", _day_section(s, hours), (load_charts.day(hours),) if hours else ())
-    if s.sensitivities:
-        yield Block("moves", sensitivity(s.sensitivities), _known(money_charts.knobs(s.sensitivities)))
+    yield Block("load", Section("latency, and load over the day", note="" if hours else _no_day(s)),
+                _known(*drawn, load_charts.day(hours) if hours else None))
     yield Block("money", money(best), (money_charts.bill(best),))
     yield Block("memory", memory(best), (machine_charts.memory(best),))
     if steps:
-        yield Block("roofline", Section("roofline", note="the mean decode step and prefill step of the recommended "
-                                                         "plan"), _known(machine_charts.roofline(steps)))
+        yield Block("roofline", machine_charts.kernels(steps), _known(machine_charts.roofline(steps)))
     if best.pages:
         yield Block("pages", pages(best))
     if best.robustness:
@@ -78,12 +78,10 @@ def _known(*charts: Chart | None) -> tuple[Chart, ...]:
     return tuple(c for c in charts if c is not None)
 
 
-def _day_section(s: PlanSet, hours: tuple[Hour, ...]) -> Section:
-    if hours:
-        return Section("load over the day")
-    why = ("the workload is a closed loop: it asks for whatever is served" if s.workload.requests_per_s is None else
-           "the workload states no hours (its key diurnal): the load is planned to be the same all day")
-    return Section("load over the day", note=why)
+def _no_day(s: PlanSet) -> str:
+    if s.workload.requests_per_s is None:
+        return "no plot of the day: the workload is a closed loop and asks for whatever is served"
+    return "no plot of the day: the workload states no hours (its key diurnal), so its load is the same all day"
 
 
 def _excluded(s: PlanSet) -> Section:
@@ -106,9 +104,10 @@ def _sources(s: PlanSet, behind: Mapping[str, Derivation], inputs: Mapping[str, 
     columns = [Column("GPU"), Column("provider"), Column("instance"), Column("region"), Column("bought"),
                Column("per hour / GPUs", right=True), Column("age", right=True), Column("state"), Column("source")]
     profiles = dict.fromkeys(name for d in behind.values() for name in d.profiles)
-    facts = [("kernels", f"measured ones of {', '.join(profiles)}" if profiles else "none measured: a roofline with "
-                                                                                    "typical efficiencies")]
+    measured = f"measured ones of {', '.join(profiles)}" if profiles else "none measured: typical efficiencies"
+    facts = [("kernels", measured)] if behind else []
     facts += [(name.removesuffix("_sha256").replace("_", " "), f"SHA-256 {digest}")
               for name, digest in sorted(inputs.items())]
-    return Section("sources", columns, rows, facts, note="prices age: ask the provider where one is stale")
+    return Section("sources", columns, rows, facts,
+                   note="prices age: ask the provider where one is stale" if rows else "")
 
