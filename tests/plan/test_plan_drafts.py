@@ -19,7 +19,7 @@ FULL = replace(QUICK, sensitivity=True)
 def tight(workload: Workload) -> Workload:
     """A TPOT limit near that of an idle GPU, where faster tokens are worth most."""
     few = choosing(workload, gpus=("h100_sxm",), weights=("bf16",), max_num_seqs=(256,))
-    return replace(few, slo=slo(tpot_s=0.008))
+    return replace(few, slo=slo(tpot_s=0.012))
 
 
 def drafting(w: Workload, acceptance: float, *tokens: int) -> Workload:
