@@ -15,8 +15,9 @@ from costplan import __version__
 if TYPE_CHECKING:
     from costplan.catalog.gpu_spec import GpuSpec
 
-EXIT_CODES = ("Exit codes: 0 done, 1 worse than is allowed (ci, profile diff), 2 bad usage or input, 3 could not be "
-              "judged (under --strict), 4 environment, 5 no plan holds the limits, 70 a bug of ours, 130 interrupted.")
+EXIT_CODES = ("Exit codes: 0 done, 1 judged worse or wrong (ci, audit, profile diff, history), 2 bad usage or input, "
+              "3 could not be judged (under --strict), 4 environment, 5 no plan holds the limits, 70 a bug of ours, "
+              "130 interrupted.")
 
 app = typer.Typer(
     name="costplan", no_args_is_help=True, add_completion=True, rich_markup_mode=None, pretty_exceptions_enable=False,
@@ -49,6 +50,8 @@ def _devices_on_disk() -> Iterable[GpuSpec]:
 
 def _register() -> None:
     from costplan.cli import (
+        audit,
+        calibrate,
         catalog,
         ci,
         diff,
@@ -77,6 +80,8 @@ def _register() -> None:
     app.command("roofline", short_help="Every kernel of one step against its least time.")(roofline.roofline)
     app.command("diff", short_help="What a change does to the bill: two plan files or two commits.")(diff.diff)
     app.command("validate", short_help="The error against published measurements.")(validate.validate)
+    app.command("calibrate", short_help="Correct predictions by own benchmark results.")(calibrate.calibrate)
+    app.command("audit", short_help="Is a published speed, size or cost possible?")(audit.audit)
     app.command("doctor", short_help="What can be measured here, and what does not fit together.")(doctor.doctor)
     app.command("schema", short_help="JSON Schema of workload.yaml or of JSON output.")(schema.schema)
     app.add_typer(ci.app, name="ci")

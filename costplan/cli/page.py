@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from costplan.perf.calibration import Observed
     from costplan.plan.types import PlanSet
     from costplan.profile.store import Profile
     from costplan.report.html.page import Page
@@ -48,11 +49,12 @@ def write(page: Page, html: Path, show: bool) -> None:
         warn([f"no browser could be started: open {html} yourself"])
 
 
-def of_plan(s: PlanSet, inputs: Mapping[str, str], profiles: Sequence[Profile]) -> Page:
+def of_plan(s: PlanSet, inputs: Mapping[str, str], profiles: Sequence[Profile],
+            observed: Sequence[Observed] = ()) -> Page:
     """The page of a plan, with what its plots need."""
     from costplan.cli.derive import derivations, mean_steps
     from costplan.plan.day import hours
     from costplan.report.html.plan_page import plan_page
 
-    return plan_page(s, steps=mean_steps(s, profiles), behind=derivations(s, profiles), inputs=inputs,
-                     hours=hours(s.best, s.workload) if s.best is not None else ())
+    return plan_page(s, steps=mean_steps(s, profiles, observed), behind=derivations(s, profiles, observed),
+                     inputs=inputs, hours=hours(s.best, s.workload) if s.best is not None else ())
