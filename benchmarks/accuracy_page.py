@@ -152,8 +152,8 @@ def covered(found: Mapping[str, Sequence[HeldOut]]) -> str:
     """Coverage of intervals whose scales come from other cells."""
     every = [r for rows in found.values() for r in rows]
     lines = ["| held out | metric | predictions | in 50 % | in 90 % |", "|---|---|--:|--:|--:|"]
-    for label, rows in (("all", every), ("cell or sweep", [r for r in every if not r.seen]),
-                        ("single rows", [r for r in every if r.seen])):
+    for label, rows in (("all", every), ("cell unseen", [r for r in every if not r.seen]),
+                        ("cell seen", [r for r in every if r.seen])):
         for metric, (n, half, most) in sorted(coverage(rows).items()):
             lines.append(f"| {label} | {metric} | {n:,} | {half:.0%} | {most:.0%} |")
     return "\n".join(lines)

@@ -29,7 +29,7 @@ from costplan.perf.overhead import table
 from costplan.perf.residual import LOADS
 
 DATA = Path(__file__).parents[1] / "costplan" / "perf" / "data" / "engines.json"
-STEPS, FOLDS, LARGEST_MOVE, LEAST_FACTOR = 2, 6, 0.7, 0.01
+STEPS, FOLDS, LARGEST_MOVE, LEAST_FACTOR = 3, 6, 0.7, 0.01
 HELD: dict[str, Callable[[Case], tuple[str, ...]]] = {
     "cell": lambda c: c.cell, "sweep": lambda c: c.sweep, "row": lambda c: (c.row.id,)}
 

@@ -23,6 +23,10 @@ SMALL_TOKENS, DOUBLINGS = 128, 3.0
 SIZES = ("small", "large")
 CPU = "CPU"
 """Architecture of devices where a launch is the run itself: measured kernels stand as they are, no queue runs dry."""
+BOUNDS = {"gemm_small": (0.8, 1.4), "gemm_large": (0.8, 1.7), "elementwise": (0.2, 3.5)}
+QUANTISED, OTHER = (0.6, 2.2), (0.5, 2.0)
+"""What a kernel can take inside an engine, over its microbenchmark: weights are read at a bandwidth that was measured.
+Formats other than 16 bits and FP8 may run kernels that nobody measured (`QUANTISED`)."""
 _ALIASES = {"nim": "trtllm", "lmdeploy": "vllm", "other": "vllm"}
 
 
@@ -104,6 +108,13 @@ def era(engine: str, version: str | None) -> dict[str, Any]:
     return max(known, key=lambda r: version_key(r["since"]))
 
 
+def bounds(term: str, weight_format: str) -> tuple[float, float]:
+    """Least and greatest factor of ``term``, `_small` and `_large` included."""
+    if term.startswith("gemm") and weight_format not in ("", "16", "fp8"):
+        return QUANTISED
+    return BOUNDS.get(term, OTHER)
+
+
 def _product(term: str, row: dict[str, Any], traits: Traits) -> float:
     """Product of the factors of ``term`` whose scope holds."""
     holds = {"engine": row["engine"], "since": row["since"], "arch": traits.arch, "format": traits.weight_format,
@@ -143,8 +154,14 @@ def overhead(engine: str, version: str | None = None, *, launches: float = 0.0, 
         return float(base[term]) * _product(term, row, traits)
 
     def kernel(term: str, size: str) -> float:
-        return 1.0 if traits.arch == CPU else (_product("kernels", row, traits) * _product(term, row, traits)
-                * _product(f"{term}_{size}", row, traits) * own.get((term, size), 1.0))
+        if traits.arch == CPU:
+            return 1.0
+        name = f"{term}_{size}" if term in ("gemm", "experts") else term
+        own_factor = _product(term, row, traits) * own.get((term, size), 1.0)
+        if name != term:
+            own_factor *= _product(name, row, traits)
+        least, most = bounds(name, traits.weight_format)
+        return _product("kernels", row, traits) * min(most, max(least, own_factor))
 
     factors = tuple((kernel("gemm", "small"),) * 2 if t == "head" else (kernel(t, "small"), kernel(t, "large"))
                     for t in KERNEL_TERMS)
