@@ -2,9 +2,9 @@
 
     python benchmarks/gpu_day.py --out results --minutes 9
 
-Steps: doctor, smoke, one profile per workload, live validation, packing. Each leaves its output in the state folder and
-is not run again; a step that a time limit ends goes on where it stopped (`costplan profile --resume`). ``--device cpu``
-runs the same steps on a CPU with a small budget, which proves everything but the GPU.
+Steps: doctor, smoke, one profile per workload, live validation, the field's claims, packing. Each leaves its output in
+the state folder and is not run again; a step that a time limit ends goes on where it stopped (`costplan profile
+--resume`). ``--device cpu`` runs the same steps on a CPU with a small budget, which proves everything but the GPU.
 """
 
 from __future__ import annotations
@@ -56,7 +56,9 @@ def steps(device: str, workloads: Sequence[str], models: Sequence[str], budget: 
         command = (*COSTPLAN, "validate", "--live", "--model", m, "--profile", first, "--device", device, "--batch",
                    "1,4,16", "--context", contexts, "--json")
         made.append(Step(f"live-{m}", command, f"live-{m}.json", 90.0, required=False))
-    return made
+    claims = (sys.executable, str(ROOT / "benchmarks/field_claims.py"), "--device", device, "--out",
+              str(state / "claims.json"), "--minutes", "4" if device == "cuda" else "1")
+    return [*made, Step("claims", claims, "claims.txt", 270.0 if device == "cuda" else 80.0, required=False)]
 
 
 def run(step: Step, state: Path, limit_s: float) -> bool:

@@ -49,17 +49,21 @@ def load_prices(path: str | Path) -> tuple[Price, ...]:
 
 def plan(workload: Workload | str | Path, *, seed: int = 0, today: date | None = None, model: str | None = None,
          prices: Iterable[Price] | None = None, profiles: Sequence[Profile] = (),
-         options: PlanOptions | None = None, progress: Callable[[int, int, str], None] | None = None) -> PlanSet:
+         options: PlanOptions | None = None, progress: Callable[[int, int, str], None] | None = None,
+         calibrations: Sequence[str | Path] = ()) -> PlanSet:
     """The cheapest ways to serve ``workload`` (or the one in this file) within its limits, best first.
 
     The same ``seed`` and ``today`` (for the age of prices; None: the clock's) give the same answer. ``prices``
     replace the shipped list, ``profiles`` go before the shipped ones of their GPUs, ``model`` before the
     workload's.
+    ``calibrations`` are files of `costplan calibrate`, beside the one that the workload names.
     ``progress`` is told (done, of, what) as systems are tried. An infeasible workload gives an answer without
     plans, with ``relaxations`` instead. Raises CostplanError where something named is not known.
     """
+    from costplan.perf.calibration_file import read_calibrations
     from costplan.plan.planner import plan as run
 
     asked = load_workload(workload) if isinstance(workload, str | Path) else workload
     return run(asked, today=today or date.today(), seed=seed, model=model, prices=prices, profiles=profiles,
-               options=options, progress=progress)
+               options=options, progress=progress, observed=read_calibrations(
+                   [*map(Path, calibrations), *asked.calibrations]).observed)

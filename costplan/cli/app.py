@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
@@ -14,7 +15,8 @@ from costplan import __version__
 if TYPE_CHECKING:
     from costplan.catalog.gpu_spec import GpuSpec
 
-EXIT_CODES = ("Exit codes: 0 done, 2 bad usage or input, 4 environment, 5 no plan holds the limits, 70 a bug of ours, "
+EXIT_CODES = ("Exit codes: 0 done, 1 judged worse or wrong (ci, audit, profile diff, history), 2 bad usage or input, "
+              "3 could not be judged (under --strict), 4 environment, 5 no plan holds the limits, 70 a bug of ours, "
               "130 interrupted.")
 
 app = typer.Typer(
@@ -48,10 +50,15 @@ def _devices_on_disk() -> Iterable[GpuSpec]:
 
 def _register() -> None:
     from costplan.cli import (
+        audit,
+        calibrate,
         catalog,
+        ci,
+        diff,
         doctor,
         emit,
         explain,
+        history,
         kv,
         plan,
         predict,
@@ -71,9 +78,14 @@ def _register() -> None:
     app.command("predict", short_help="TTFT, TPOT, tokens/s, $/1M tokens of one configuration.")(predict.predict)
     app.command("kv", short_help="KV bytes per token, KV blocks, sequences that fit.")(kv.kv)
     app.command("roofline", short_help="Every kernel of one step against its least time.")(roofline.roofline)
+    app.command("diff", short_help="What a change does to the bill: two plan files or two commits.")(diff.diff)
     app.command("validate", short_help="The error against published measurements.")(validate.validate)
+    app.command("calibrate", short_help="Correct predictions by own benchmark results.")(calibrate.calibrate)
+    app.command("audit", short_help="Is a published speed, size or cost possible?")(audit.audit)
     app.command("doctor", short_help="What can be measured here, and what does not fit together.")(doctor.doctor)
     app.command("schema", short_help="JSON Schema of workload.yaml or of JSON output.")(schema.schema)
+    app.add_typer(ci.app, name="ci")
+    app.add_typer(history.app, name="history")
     app.add_typer(workload.app, name="workload")
     app.add_typer(profile.app, name="profile")
     app.add_typer(catalog.app, name="catalog")
@@ -131,7 +143,8 @@ def _report(e: Exception) -> int:
 
 def _clean(text: str) -> str:
     """Without control characters: names come from files that strangers may have written."""
-    return "".join(c if c.isprintable() or c in "\n\t" else f"\\x{ord(c):02x}" for c in text)
+    text = "".join(c if c.isprintable() or c in "\n\t" else f"\\x{ord(c):02x}" for c in text)
+    return re.sub(r"(?m)^(\s*:)(?=:)|##(?=\[)", r"\g<0> ", text)  # nor anything that a CI log takes for a command
 
 
 def run() -> None:

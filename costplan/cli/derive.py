@@ -11,39 +11,78 @@ from costplan.catalog.models import model as find_model
 from costplan.core.dtypes import dtype
 from costplan.perf.assemble import latency_model
 from costplan.perf.batch import BatchState
+from costplan.perf.calibrated_model import calibrated_model
+from costplan.perf.calibration import Observed
+from costplan.perf.explain import kernel_rows
 from costplan.perf.kv import kv_bytes_per_token, kv_heads_per_rank, layer_caches
 from costplan.perf.latency import KernelLatencyModel
+from costplan.perf.predict import Deployment
 from costplan.plan.types import Plan, PlanSet
 from costplan.profile.store import Profile
 from costplan.report.answer import waits
 from costplan.report.derivation import Derivation, KvLayers, Step
 from costplan.report.plan_json import plan_json, written
+from costplan.report.roofline_text import RooflineView
 from costplan.workload.workload import Metric
 
 
-def derivations(s: PlanSet, profiles: Sequence[Profile]) -> dict[str, Derivation]:
+def derivations(s: PlanSet, profiles: Sequence[Profile],
+                observed: Sequence[Observed] = ()) -> dict[str, Derivation]:
     """Of every plan, by its name."""
     if s.best is None:
         return {}
     spec = find_model(s.best.config.model)
-    own = {gpu_key(p.gpu) or p.gpu: p for p in profiles}
-    return {p.name: _derivation(p, spec, s, own.get(p.config.gpu)) for p in s.plans}
+    own = _own(profiles)
+    return {p.name: _derivation(p, spec, s, own.get(p.config.gpu), observed) for p in s.plans}
 
 
-def document(s: PlanSet, inputs: Mapping[str, str], profiles: Sequence[Profile]) -> str:
+def document(s: PlanSet, inputs: Mapping[str, str], profiles: Sequence[Profile],
+             observed: Sequence[Observed] = ()) -> str:
     """The plan file."""
-    return written(plan_json(s, inputs, derivations(s, profiles)))
+    return written(plan_json(s, inputs, derivations(s, profiles, observed)))
 
 
-def _derivation(p: Plan, spec: ModelSpec, s: PlanSet, own: Profile | None) -> Derivation:
-    c = p.config
-    model = latency_model(spec, find_gpu(c.gpu), c.layout, engine=c.engine, weight_dtype=c.weight_dtype,
-                          kv_dtype=c.kv_dtype, profile=own, block_size=c.block_size)
+def mean_steps(s: PlanSet, profiles: Sequence[Profile], observed: Sequence[Observed] = ()) -> dict[str, RooflineView]:
+    """The mean decode step and prefill step of the recommended plan, kernel by kernel; empty without one."""
+    if s.best is None:
+        return {}
+    p = s.best
+    c, spec = p.config, find_model(p.config.model)
+    model = _model(p, spec, _own(profiles).get(c.gpu), observed)
+    found = {}
+    for phase, batch in (("decode", _decode(p, s)), ("prefill", _prefill(p, s))):
+        step = model.step(batch)
+        found[phase] = RooflineView(f"{phase} step of {p.name}", find_gpu(c.gpu), batch, kernel_rows(model.ops, batch),
+                                    step.seconds, step.parts.get("engine", 0.0), model.basis)
+    return found
+
+
+def _own(profiles: Sequence[Profile]) -> dict[str, Profile]:
+    return {gpu_key(p.gpu) or p.gpu: p for p in profiles}
+
+
+def _model(p: Plan, spec: ModelSpec, own: Profile | None, observed: Sequence[Observed]) -> KernelLatencyModel:
+    c, gpu = p.config, find_gpu(p.config.gpu)
+    model = latency_model(spec, gpu, c.layout, engine=c.engine, weight_dtype=c.weight_dtype, kv_dtype=c.kv_dtype,
+                          profile=own, block_size=c.block_size)
+    dep = Deployment(spec, gpu, c.layout, engine=c.engine, weight_dtype=c.weight_dtype, kv_dtype=c.kv_dtype)
+    return calibrated_model(model, dep, observed)
+
+
+def _decode(p: Plan, s: PlanSet) -> BatchState:
     seqs = decoding(p)
-    decode = BatchState(decode_seqs=seqs, decode_kv_tokens=round(seqs * (s.mean_isl + s.mean_osl / 2)))
-    prefill = BatchState(prefill_tokens=max(1, min(round(s.mean_isl), c.max_num_batched_tokens)), prefill_seqs=1)
+    return BatchState(decode_seqs=seqs, decode_kv_tokens=round(seqs * (s.mean_isl + s.mean_osl / 2)))
+
+
+def _prefill(p: Plan, s: PlanSet) -> BatchState:
+    return BatchState(prefill_tokens=max(1, min(round(s.mean_isl), p.config.max_num_batched_tokens)), prefill_seqs=1)
+
+
+def _derivation(p: Plan, spec: ModelSpec, s: PlanSet, own: Profile | None,
+                observed: Sequence[Observed]) -> Derivation:
+    c, model = p.config, _model(p, spec, own, observed)
     return Derivation(tuple(_layers(spec, p)), kv_bytes_per_token(spec, c.kv_dtype, c.layout.tp, c.layout.pp),
-                      _step(model, decode), _step(model, prefill), model.measured_on, model.profiles)
+                      _step(model, _decode(p, s)), _step(model, _prefill(p, s)), model.measured_on, model.profiles)
 
 
 def decoding(p: Plan) -> int:

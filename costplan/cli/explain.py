@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from costplan.cli.predict import Calibrations
+
 if TYPE_CHECKING:
     from costplan.report.plan_file import PlanFile
 
@@ -17,6 +19,7 @@ def explain(
     rank: Annotated[int, typer.Option(min=1, help="Which of its plans.")] = 1,
     profile: Annotated[list[str] | None, typer.Option(help="Measured profile for a workload, by name or folder; may be "
                                                            "given again.")] = None,
+    calibration: Calibrations = None,
     price: Annotated[list[str] | None, typer.Option(help="Your price per GPU and hour for a workload, "
                                                          "NAME=USD.")] = None,
     json_: Annotated[bool, typer.Option("--json", help="JSON: title, number, value, formula, source.")] = False,
@@ -28,9 +31,9 @@ def explain(
     from costplan.report.explain_text import chapters, explain_text
 
     written = plan.lower().endswith(".json")
-    if written and (profile or price):
-        raise InputError("--profile and --price belong to a workload, this is the file of a plan")
-    found = read_plan(Path(plan)) if written else _planned(plan, profile, price)
+    if written and (profile or price or calibration):
+        raise InputError("--profile, --calibration and --price belong to a workload, this is the file of a plan")
+    found = read_plan(Path(plan)) if written else _planned(plan, profile, price, calibration)
     chosen = found.ranked(rank)
     if json_:
         emit_json({"schema": "costplan.explain/1", "plan": chosen.name, "numbers": [
@@ -40,7 +43,8 @@ def explain(
         emit(explain_text(found, chosen, style(output)), output)
 
 
-def _planned(workload: str, profile: list[str] | None, price: list[str] | None) -> PlanFile:
+def _planned(workload: str, profile: list[str] | None, price: list[str] | None,
+             calibration: list[Path] | None) -> PlanFile:
     """The plan of a workload, as if written to a file and read back."""
     from datetime import date
 
@@ -53,6 +57,7 @@ def _planned(workload: str, profile: list[str] | None, price: list[str] | None) 
         with_devices_of,
         with_stated,
     )
+    from costplan.cli.predict_inputs import tuned_by
     from costplan.cli.progress import Progress
     from costplan.plan.planner import plan
     from costplan.report.plan_file import parse_plan
@@ -60,11 +65,14 @@ def _planned(workload: str, profile: list[str] | None, price: list[str] | None) 
     profiles = profiles_named(profile)
     table = with_stated(price_table(None), price, date.today())
     asked, progress = with_devices_of(find_workload(workload), profiles), Progress.of_terminal()
+    tuned = tuned_by([*(calibration or ()), *asked.calibrations])
     try:
-        found = plan(asked, today=date.today(), prices=table, profiles=profiles, progress=progress.told)
+        found = plan(asked, today=date.today(), prices=table, profiles=profiles, observed=tuned.observed,
+                     progress=progress.told)
     finally:
         progress.clear()
-    return parse_plan(document(found, digests(asked, 0, None, profiles, table), profiles).encode(), workload)
+    text = document(found, digests(asked, 0, None, profiles, table, tuned), profiles, tuned.observed)
+    return parse_plan(text.encode(), workload)
 
 
 def read_plan(path: Path) -> PlanFile:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from costplan.cli.predict import Calibrations
+
 if TYPE_CHECKING:
     from costplan.plan.types import PlanSet
 
@@ -31,6 +33,7 @@ def plan(
     headroom: Annotated[float | None, typer.Option(min=0, max=0.9, help="Part of capacity to keep free.")] = None,
     spare: Annotated[int | None, typer.Option(min=0, max=1000, help="Spare replicas (N+1: 1).")] = None,
     profile: Annotated[Names, typer.Option(help="Measured profile, by name or folder; may be given again.")] = None,
+    calibration: Calibrations = None,
     prices: Annotated[Path | None, typer.Option(help="CSV of your own prices, or of SkyPilot's catalogue, instead "
                                                      "of the shipped ones.")] = None,
     price: Annotated[Names, typer.Option(help="Your price per GPU and hour, NAME=USD, instead of listed ones; may be "
@@ -42,12 +45,15 @@ def plan(
     csv_: Annotated[bool, typer.Option("--csv", help="One line per plan.")] = False,
     markdown: Annotated[bool, typer.Option("--markdown", help="Markdown tables.")] = False,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Write to this file instead.")] = None,
+    html: Annotated[Path | None, typer.Option("--html", help="Also write a page with plots to this file.")] = None,
+    show: Annotated[bool, typer.Option("--open", help="Open that page in a browser.")] = False,
 ) -> None:
     """Search the cheapest way to serve a workload within its limits, and say how sure that is.
 
     Exit code 5: no plan holds the limits; the nearest relaxations are printed.
     """
-    from costplan.cli.output import emit, say
+    from costplan.cli import page
+    from costplan.cli.output import emit, say, warn
     from costplan.cli.plan_inputs import (
         Overrides,
         digests,
@@ -58,11 +64,13 @@ def plan(
         with_devices_of,
         with_stated,
     )
+    from costplan.cli.predict_inputs import tuned_by
     from costplan.cli.progress import Progress
     from costplan.core.errors import InputError
 
     if json_ + csv_ + markdown > 1:
         raise InputError("choose one of --json, --csv and --markdown")
+    page.check(html, show)
     asked = overridden(find_workload(workload), Overrides(
         gpu, engine, weights, kv, provider, region, purchase, max_gpus, budget, headroom, spare))
     from datetime import date
@@ -73,10 +81,13 @@ def plan(
     from costplan.plan.planner import PlanOptions
     from costplan.plan.planner import plan as search
 
+    tuned = tuned_by([*(calibration or ()), *asked.calibrations])
+    warn(tuned.warnings)
     progress = Progress.of_terminal()
     try:
         found = search(asked, today=date.today(), seed=seed, model=model, prices=table, profiles=profiles,
-                       options=PlanOptions(exhaustive=exhaustive, shown=top), progress=progress.told)
+                       options=PlanOptions(exhaustive=exhaustive, shown=top), progress=progress.told,
+                       observed=tuned.observed)
     except KeyboardInterrupt:
         progress.clear()
         say(f"stopped {progress.where}; nothing was written")
@@ -85,9 +96,12 @@ def plan(
     if json_:
         from costplan.cli.derive import document
 
-        emit(document(found, digests(asked, seed, model, profiles, table), profiles), output)
+        emit(document(found, digests(asked, seed, model, profiles, table, tuned), profiles, tuned.observed), output)
     else:
         emit(_rendered(found, "csv" if csv_ else "markdown" if markdown else "text", output), output)
+    if html is not None:
+        inputs = digests(asked, seed, model, profiles, table, tuned)
+        page.write(page.of_plan(found, inputs, profiles, tuned.observed), html, show)
     if not found.feasible:
         raise typer.Exit(INFEASIBLE)
 

@@ -15,6 +15,7 @@ from costplan.catalog.price import Price, Purchase
 from costplan.core.errors import InputError, UnknownNameError
 from costplan.core.shipped import shipped_dir
 from costplan.perf.assemble import ENGINES
+from costplan.perf.calibration import Calibration
 from costplan.perf.devices import DEVICE_SPEC, open_profile
 from costplan.profile.store import Profile
 from costplan.workload.load import load_workload
@@ -144,11 +145,13 @@ def _usd(text: str) -> float | None:
 
 
 def digests(w: Workload, seed: int, model: str | None, profiles: tuple[Profile, ...],
-            prices: tuple[Price, ...]) -> dict[str, str]:
-    """SHA-256 of what a plan is computed from: the workload with its flags and requests, prices, own profiles."""
+            prices: tuple[Price, ...], tuned: Calibration | None = None) -> dict[str, str]:
+    """SHA-256 of what a plan is computed from: the workload with its flags, requests and own runs, prices, profiles."""
     said = (w.name, w.model, w.lengths, w.prefix, w.slo, w.candidates, w.constraints, w.tenants, w.diurnal,
             w.hosted_api, seed, model)
     asked = sha256(repr(said).encode())
+    if tuned is not None and tuned.observed:
+        asked.update(repr(tuned.observed).encode())
     times = getattr(w.arrivals, "arrival_s", None)
     asked.update(repr(w.arrivals).encode() if times is None else times.tobytes())
     if w.trace is not None:

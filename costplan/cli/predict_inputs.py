@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from datetime import date
+from pathlib import Path
 
 from costplan.catalog.gpus import gpu as find_gpu
 from costplan.catalog.gpus import gpu_name_note
@@ -12,6 +14,7 @@ from costplan.catalog.models import model as find_model
 from costplan.core.dtypes import dtype
 from costplan.core.errors import InputError, UnknownNameError
 from costplan.perf.assemble import ENGINES
+from costplan.perf.calibration import Calibration, nearest_words, setting_of
 from costplan.perf.layout import Layout
 from costplan.perf.overhead import version_key
 from costplan.perf.predict import Deployment, Prediction
@@ -112,3 +115,24 @@ def assumed(gpu_name: str, dep: Deployment, asked: Load | None = None) -> tuple[
         said.append("requests of equal length stay in step in a closed loop and arrive together: TTFT is worse than "
                     "with real lengths (leave --spread at its default)")
     return tuple(said)
+
+
+def tuned_by(paths: Sequence[Path] | None) -> Calibration:
+    """The user's calibration files as one; an empty one without any."""
+    if not paths:
+        return Calibration("", ())
+    from costplan.perf.calibration_file import read_calibrations
+
+    return read_calibrations(paths)
+
+
+def calibration_notes(tuned: Calibration, dep: Deployment, asked: Load | None) -> tuple[str, ...]:
+    """What a reader must know: files of another version, and runs too far away to say much."""
+    if not tuned.observed:
+        return ()
+    place = setting_of(dep, asked)
+    far = () if any(o.setting.deployment == place.deployment and o.setting.model == place.model
+                    and o.setting.gpu == place.gpu for o in tuned.observed) else (
+        f"the calibration {tuned.name} was made elsewhere and says little here: "
+        f"{nearest_words(tuned.observed, place)}",)
+    return (*tuned.warnings, *far)

@@ -106,24 +106,29 @@ def _measure(wish: Wish, questions: list[Question], pool: Pool, device: dict[str
         raise
     line.clear()
     summary = chooser.summary(session.results())
-    made = _finish(folder, journal, wish, device, target, chooser, why, begun.date())
+    made = _finish(folder, journal, wish, device, chooser, why, begun.date())
     shutil.rmtree(partial_of(folder))
     emit(done_text(made.manifest, summary, folder, style()), None)
 
 
 def _listed(target: Device) -> float | None:
     """Cheapest listed on-demand price of the device."""
+    from costplan.catalog.gpus import shipped_gpus
     from costplan.plan.cost import listed_price
 
-    found = listed_price(target.gpu.name, 1, date.today()) if target.known else None
+    found = listed_price(target.gpu.name, 1, date.today()) if target.gpu.name in shipped_gpus() else None
     return found.usd_per_h if found else None
 
 
-def _finish(folder: Path, journal: Any, wish: Wish, device: dict[str, Any], target: Device, chooser: Campaign, why: str,
+def _finish(folder: Path, journal: Any, wish: Wish, device: dict[str, Any], chooser: Campaign, why: str,
             begun: date) -> Any:
     from costplan.catalog.device_spec import spec_mapping
+    from costplan.catalog.gpus import shipped_gpus
+    from costplan.cli.profile_setup import device_of
     from costplan.kernels.finish import finish
+    from costplan.kernels.passes import best_ceilings
 
+    target = device_of(device, best_ceilings(journal.entries))
     summary = chooser.summary(_rows(journal))
     held = summary.held_out
     told = {"names": list(wish.workloads), "models": journal.head["models"], "sha256": journal.head["workloads_sha256"],
@@ -133,7 +138,7 @@ def _finish(folder: Path, journal: Any, wish: Wish, device: dict[str, Any], targ
             "left_out": [list(x) for x in chooser.demand.left_out]}
     days = sorted({datetime.strptime(str(e["run"])[:8], "%Y%m%d").date() for e in journal.entries} | {begun})
     return finish(folder, journal.entries, gpu=target.gpu.name, device=device,
-                  device_spec={} if target.known else spec_mapping(target.gpu), workload=told,
+                  device_spec={} if target.gpu.name in shipped_gpus() else spec_mapping(target.gpu), workload=told,
                   days=(days[0].isoformat(), days[-1].isoformat()), why=why)
 
 

@@ -15,7 +15,7 @@ from costplan import __version__
 from costplan.campaign.campaign import Campaign, campaign_for
 from costplan.campaign.device import Device, measured_device
 from costplan.catalog.gpu_spec import GpuSpec
-from costplan.catalog.gpus import gpu, gpu_key
+from costplan.catalog.gpus import gpu_key, shipped_gpus
 from costplan.cli.plan_inputs import digests, find_workload
 from costplan.core.errors import InputError, UnknownNameError
 from costplan.kernels.backend import Backend
@@ -26,7 +26,7 @@ from costplan.profile.families import FAMILIES
 from costplan.profile.store import search_path
 from costplan.workload.fields import parse_duration
 
-SLOW_TO_COMPILE = {"torch-cpu-flex": 600.0}
+SLOW_TO_COMPILE = {"torch-cpu-flex": 1800.0}
 """Backends that compile every case: left out below this budget (seconds) unless asked for."""
 _MEASURED = "measured by costplan profile on this device"
 
@@ -98,8 +98,8 @@ def device_of(found: Mapping[str, Any], ceilings: Mapping[str, Any]) -> Device:
     """The device with what the catalogue says of it, or with its measured limits where it is in no catalogue."""
     key = gpu_key(str(found["name"])) if found["kind"] == "cuda" else None
     count = int(found.get("count", 1))
-    if key is not None:
-        return Device("cuda", gpu(key), count)
+    if key is not None and key in shipped_gpus():  # another profile's description of it is no catalogue
+        return Device("cuda", shipped_gpus()[key], count)
     bandwidth = max(float(ceilings["copy_bytes_per_s"]), float(ceilings["read_bytes_per_s"]))
     made = measured_device(found["kind"], str(found["key"]), peak_flops=ceilings["flops_per_s"],
                            bandwidth_bytes_per_s=bandwidth, mem_bytes=int(found["memory_bytes"]),

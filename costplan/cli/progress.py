@@ -28,6 +28,15 @@ class Progress:
             sys.stderr.write(f"\r\x1b[K{f'system {done + 1} of {of}: {what}'[:width]}")
             sys.stderr.flush()
 
+    def planning(self, what: str) -> None:
+        """One more plan, of ``what``, is made now."""
+        self.done += 1
+        if self.shown:
+            width = shutil.get_terminal_size((80, 24)).columns - 1
+            line = "".join(c if c.isprintable() else "?" for c in f"plan {self.done}: {what}")
+            sys.stderr.write(f"\r\x1b[K{line[:width]}")
+            sys.stderr.flush()
+
     def clear(self) -> None:
         """Take the line away."""
         if self.shown:

@@ -9,7 +9,7 @@ import typer
 
 
 def schema(
-    kind: Annotated[str, typer.Argument(help="workload (the file), plan or predict (output of --json).")],
+    kind: Annotated[str, typer.Argument(help="workload or config (the files), plan, predict or ci (output).")],
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Write to this file instead.")] = None,
 ) -> None:
     """Print the JSON Schema of a file that costplan reads, or of JSON that it prints."""
@@ -28,5 +28,13 @@ def schema(
         from costplan.report.plan_schema import plan_schema
 
         emit_json(plan_schema(), output)
+    elif kind == "config":
+        from costplan.ci.config_file import config_schema
+
+        emit_json(config_schema(), output)
+    elif kind == "ci":
+        from costplan.ci.report_file import report_schema
+
+        emit_json(report_schema(), output)
     else:
-        raise UnknownNameError("schema", kind, ("workload", "plan", "predict"))
+        raise UnknownNameError("schema", kind, ("workload", "config", "plan", "predict", "ci"))

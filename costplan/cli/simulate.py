@@ -7,7 +7,18 @@ from typing import Annotated
 
 import typer
 
-from costplan.cli.predict import Dp, Ep, Pp, Tp
+from costplan.cli.predict import (
+    Acceptance,
+    AcceptanceSpread,
+    AdaptiveDrafts,
+    Calibrations,
+    Dp,
+    DraftTokens,
+    Ep,
+    Pp,
+    SpecDraft,
+    Tp,
+)
 from costplan.cli.workload import Format, TimeUnit
 
 
@@ -42,6 +53,12 @@ def simulate(
     max_num_batched_tokens: Annotated[int | None, typer.Option(min=1, help="Tokens per step.")] = None,
     chunked_prefill: Annotated[bool, typer.Option(help="Split long prompts over steps.")] = True,
     prefix_caching: Annotated[bool, typer.Option(help="Reuse the KV of shared prefixes.")] = True,
+    calibration: Calibrations = None,
+    spec_draft: SpecDraft = None,
+    acceptance: Acceptance = None,
+    draft_tokens: DraftTokens = None,
+    acceptance_spread: AcceptanceSpread = None,
+    adaptive_drafts: AdaptiveDrafts = False,
     profile: Annotated[str | None, typer.Option(help="Profile name or folder [best shipped one].")] = None,
     json_: Annotated[bool, typer.Option("--json", help="JSON: seconds, tokens; fractions, not percent.")] = False,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Write to this file instead.")] = None,
@@ -50,8 +67,9 @@ def simulate(
     from dataclasses import replace
 
     from costplan.cli.output import emit, emit_json, style, warn
-    from costplan.cli.predict_inputs import deployment
+    from costplan.cli.predict_inputs import calibration_notes, deployment, tuned_by
     from costplan.cli.simulate_inputs import count_of, limited, run, workload_of
+    from costplan.cli.speculative_inputs import drafting, drafts_of
     from costplan.core.errors import InputError
     from costplan.perf.devices import open_profile
     from costplan.report.simulate_text import simulate_json, simulate_text
@@ -66,9 +84,14 @@ def simulate(
                      engine=engine, engine_version=engine_version, memory_fraction=memory_fraction,
                      max_model_len=max_model_len, max_num_seqs=max_num_seqs,
                      max_num_batched_tokens=max_num_batched_tokens)
-    found = run(asked, replace(dep, block_size=block_size), count_of(asked, requests, replicas * dp), seed,
-                own, chunked_prefill, prefix_caching)
-    warn(found.warnings)
+    tuned = tuned_by([*(calibration or ()), *asked.calibrations])
+    dep = replace(dep, block_size=block_size)
+    drafts = drafts_of(dep, drafting(spec_draft, acceptance, draft_tokens, acceptance_spread, adaptive_drafts,
+                                     asked.speculative), own,
+                       where="--spec-draft" if spec_draft else "speculative.draft")
+    found = run(asked, dep, count_of(asked, requests, replicas * dp), seed, own, chunked_prefill, prefix_caching,
+                tuned.observed, drafts)
+    warn((*calibration_notes(tuned, dep, None), *found.warnings))
     if json_:
         emit_json(simulate_json(found), output)
     else:

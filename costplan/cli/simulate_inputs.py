@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from pydantic_core import PydanticCustomError
 
 from costplan.cli.plan_inputs import find_workload
+from costplan.cli.speculative_inputs import room
 from costplan.core.errors import InputError, UnknownNameError
 from costplan.perf.assemble import kernel_engine, latency_model
+from costplan.perf.calibrated_model import calibrated_model
+from costplan.perf.calibration import Observed
 from costplan.perf.predict import Deployment, budget_of
 from costplan.plan.question import part_of
 from costplan.profile.store import Profile
 from costplan.report.simulate_text import Run
+from costplan.simulate.drafts import Drafts
 from costplan.simulate.metrics import summarise
 from costplan.simulate.policy import limits_of, policy
 from costplan.simulate.requests import from_workload
@@ -106,13 +111,15 @@ def count_of(w: Workload, requests: int | None, lanes: int) -> int:
     return DRAWN if w.trace is None else max(1, len(w.trace) // lanes)
 
 
-def run(w: Workload, dep: Deployment, n: int, seed: int, own: Profile | None, chunked: bool, caching: bool) -> Run:
+def run(w: Workload, dep: Deployment, n: int, seed: int, own: Profile | None, chunked: bool, caching: bool,
+        observed: Sequence[Observed] = (), drafts: Drafts | None = None) -> Run:
     """One engine of ``dep`` under its part of the load. Raises DoesNotFitError, InputError."""
     lanes = dep.replicas * dep.layout.dp
-    budget = budget_of(dep)
+    budget = room(budget_of(dep), drafts)
     model = latency_model(dep.spec, dep.gpu, dep.layout, engine=dep.engine, engine_version=dep.engine_version,
                           weight_dtype=dep.weight_dtype, kv_dtype=dep.stored_kv_dtype, profile=own,
                           block_size=dep.block_size)
+    model = calibrated_model(model, dep, observed)
     rules = policy(kernel_engine(dep.engine))
     rules = replace(rules, chunked_prefill=chunked, prefix_caching=caching,
                     mixed_steps=model.overhead.mixed)
@@ -121,6 +128,8 @@ def run(w: Workload, dep: Deployment, n: int, seed: int, own: Profile | None, ch
     limits = limits_of(budget, max(1, round(w.mean_isl + w.mean_osl)), max_model_len=dep.max_model_len)
     shared = [t if t.max_tokens_per_s is None else replace(t, max_tokens_per_s=t.max_tokens_per_s / lanes)
               for t in w.tenants]
-    result = simulated(requests, model, limits, rules, slo=w.slo, quotas=quotas_of(shared))
+    parts = model if drafts is None else drafts.parts(model, w.mean_isl, w.mean_osl)
+    played = requests if drafts is None else drafts.requests(requests, seed)
+    result = simulated(played, parts, limits, rules, slo=w.slo, quotas=quotas_of(shared))
     return Run(w.name, dep, lanes, n, seed, summarise(result, warmup=0.05 if w.trace is None else 0.0), limits,
-               result.refusals, model.basis)
+               result.refusals, model.basis, drafts)

@@ -49,3 +49,9 @@ class OutOfRangeError(CostplanError):
 
 class DoesNotFitError(CostplanError):
     """A configuration that cannot run: the weights or one sequence do not fit in memory."""
+
+
+class UnavailableError(CostplanError):
+    """Something around costplan is missing or refuses: a program, a folder, a server."""
+
+    exit_code = 4

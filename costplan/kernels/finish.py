@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from costplan.core.errors import InputError
+from costplan.kernels.passes import Pass, best_ceilings, kept_passes
 from costplan.kernels.timer.stats import quantile
 from costplan.profile.case import Case
 from costplan.profile.families import FAMILIES
@@ -25,12 +26,14 @@ from costplan.profile.table import Table
 RAW_FILE = "samples.jsonl.gz"
 ENGINE = "costplan"
 PROTOCOL = {
-    "latency": "median over the passes of the median over samples; steady regime: calls back to back on rotating "
-               "inputs (from a CUDA graph on a GPU) whose total exceeds 3x the last-level cache",
+    "latency": "median over the passes (where there are any, over those that nothing disturbed) of the median over "
+               "samples; steady regime: calls back to back on rotating inputs (from a CUDA graph on a GPU) whose total "
+               "exceeds 3x the last-level cache",
     "spread": "half of p90 - p10 over the median, or half of the range over passes, whichever is larger",
     "check": "each row's output was compared with an fp64 reference on fresh random inputs, outputs poisoned with NaN",
     "stop": "95 % interval of the median below 1 % (CPU: 2 %), else recorded as not settled",
-    "order": "random within a pass; a sentinel GEMM every 30 cases; ceilings first",
+    "order": "random within a pass; a sentinel GEMM every 30 cases; ceilings first; what was measured beside a slow "
+             "sentinel is measured again",
     "raw": f"all samples of both regimes, with telemetry, in {RAW_FILE}",
 }
 Entry = Mapping[str, Any]
@@ -43,16 +46,19 @@ def finish(folder: Path, entries: Sequence[Entry], *, gpu: str, device: Mapping[
     if not measured:
         reasons = Counter(str(e["skipped"]) for e in entries if "skipped" in e)
         raise InputError("nothing could be measured", hint="; ".join(r for r, _ in reasons.most_common(3)) or None)
-    tables = [_table(family, measured) for family in sorted({e["case"]["family"] for e in measured})]
+    kept = kept_passes(entries)
+    tables = [_table(family, {k: p for k, p in kept.items() if k[0].family == family})
+              for family in sorted({case.family for case, _ in kept})]
     raw = raw_bytes(entries)
     entry = {t.family: TableEntry(t.family, "", 0, "", {}, _skips(entries, t.family), ({"file": RAW_FILE},))
              for t in tables}
-    ceilings = next(e["ceilings"] for e in entries if "ceilings" in e)
     origin = {
-        "tool": "costplan profile", "machine": dict(device), "device_spec": dict(device_spec), "ceilings": ceilings,
-        "workload": dict(workload), "runs": sorted({str(e["run"]) for e in entries}), "ended": why,
+        "tool": "costplan profile", "machine": dict(device), "device_spec": dict(device_spec),
+        "ceilings": best_ceilings(entries), "workload": dict(workload),
+        "runs": sorted({str(e["run"]) for e in entries}), "ended": why,
         "backends": {e["backend"]: e["availability"] for e in entries if "availability" in e},
-        "sentinel": sentinel(entries), "settled": settled(measured), "not_run": _not_run(entries),
+        "sentinel": sentinel(entries), "settled": settled(measured),
+        "disturbed": sum(p.disturbed for found in kept.values() for p in found[:1]), "not_run": _not_run(entries),
         "raw": {"file": RAW_FILE, "sha256": hashlib.sha256(raw).hexdigest(), "bytes": len(raw)}}
     manifest = Manifest(
         name=folder.name, gpu=gpu, engine=ENGINE, device=str(device["name"]),
@@ -70,13 +76,9 @@ def raw_bytes(entries: Sequence[Entry]) -> bytes:
     return out.getvalue()
 
 
-def _table(family: str, measured: Sequence[Entry]) -> Table:
+def _table(family: str, kept: Mapping[tuple[Case, str], Sequence[Pass]]) -> Table:
     """One row per case and kernel."""
-    groups: dict[tuple[Case, str], list[Entry]] = {}
-    for e in measured:
-        if e["case"]["family"] == family:
-            groups.setdefault((Case.from_json(e["case"]), str(e["kernel"])), []).append(e)
-    rows = [(case, kernel, *row_figures([e["regimes"][0] for e in found])) for (case, kernel), found in groups.items()]
+    rows = [(case, kernel, *row_figures([p.steady for p in found])) for (case, kernel), found in kept.items()]
     f = FAMILIES[family]
     columns: dict[str, Any] = {n: np.array([c.size(n) for c, *_ in rows], dtype=np.int64) for n in f.ints}
     columns |= {"latency_s": np.array([r[2] for r in rows]), "spread": np.round(np.array([r[3] for r in rows]), 4),

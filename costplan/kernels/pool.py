@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import IO, Any
 
 _START_S = 180.0
+_END_S = 10.0
 _STDERR_KEPT_BYTES = 4000
 
 
@@ -82,11 +83,12 @@ class _Process:
             stdin.flush()
         except OSError:
             return self._ended()
-        line = self._line(time.monotonic() + timeout_s)
+        try:
+            line = self._line(time.monotonic() + timeout_s)
+        except TimeoutError:
+            self.kill()
+            return {"failed": f"no answer within {timeout_s:.0f} s", "fatal": True, "timeout": True}
         if line is None:
-            if self.alive:
-                self.kill()
-                return {"failed": f"no answer within {timeout_s:.0f} s", "fatal": True, "timeout": True}
             return self._ended()
         try:
             reply: dict[str, Any] = json.loads(line)
@@ -95,7 +97,7 @@ class _Process:
         return reply
 
     def _line(self, deadline: float) -> bytes | None:
-        """The next line of the answer; None at the end of the process or of the time. Keeps the tail of stderr."""
+        """The next line of the answer, None where the process closed it. Raises TimeoutError."""
         stdout, stderr = self._process.stdout, self._process.stderr
         assert stdout is not None and stderr is not None
         with selectors.DefaultSelector() as ready:
@@ -104,7 +106,7 @@ class _Process:
             while b"\n" not in self._buffer:
                 left = deadline - time.monotonic()
                 if left <= 0:
-                    return None
+                    raise TimeoutError
                 for key, _ in ready.select(min(left, 0.5)):
                     data = os.read(key.fd, 1 << 16)
                     if key.fileobj is stdout:
@@ -120,7 +122,11 @@ class _Process:
 
     def _ended(self) -> dict[str, Any]:
         """How a process that answered nothing ended."""
-        code = self._process.wait()
+        try:
+            code = self._process.wait(_END_S)
+        except subprocess.TimeoutExpired:  # it closed its output and lives on
+            self.kill()
+            code = self._process.returncode
         self._errors += _rest(self._process.stderr)
         how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
         last = self._errors.decode("utf-8", "replace").strip().splitlines()

@@ -11,8 +11,10 @@ from costplan.core.errors import InputError
 from costplan.core.rng import stream
 from costplan.kernels.backend import Backend
 from costplan.kernels.journal import Journal
+from costplan.kernels.passes import kept_passes
 from costplan.kernels.registry import backends
 from costplan.profile.case import Case
+from costplan.profile.disturbance import disturbed
 
 Ask = Callable[[str, Mapping[str, Any], float], dict[str, Any]]
 Entry = dict[str, Any]
@@ -144,9 +146,26 @@ class Session:
         known = list(dict.fromkeys(c for c, _ in self._measured()))
         twice = self._pass(known, 2, self.settings.budget_s, chooser)
         self._sentinel()
+        twice = twice and self._repeat_disturbed(chooser)
         if not twice:
             return "the budget is spent"
         return chooser.why if whole else "the first pass used its share of the budget; all of it was measured twice"
+
+    def _repeat_disturbed(self, chooser: Chooser) -> bool:
+        """Limits and cases that only a busy machine was asked for, once more; False where the budget ended it."""
+        lines = [e for e in self.journal.entries if "ceilings" in e or "regimes" in e]
+        slow = disturbed([e["regimes"][0]["median_s"] if e.get("sentinel") else None for e in lines])
+        doubtful = all(s for e, s in zip(lines, slow, strict=True) if "ceilings" in e)
+        if doubtful and self._spent_s < self.settings.budget_s:
+            self._ask_ceilings()
+        for pass_ in (3, 4):
+            again = [case for (case, _), found in kept_passes(self.journal.entries).items() if found[0].disturbed]
+            if not again:
+                return True
+            if not self._pass(list(dict.fromkeys(again)), pass_, self.settings.budget_s, chooser):
+                return False
+            self._sentinel()
+        return True
 
     def _probe(self) -> list[Backend]:
         """Backends of this device that can run, each answer in the journal."""
@@ -166,9 +185,11 @@ class Session:
         return out
 
     def _measure_ceilings(self) -> None:
-        if any("ceilings" in e for e in self.journal.entries):
-            self._sentinel()
-            return
+        if not any("ceilings" in e for e in self.journal.entries):
+            self._ask_ceilings()
+        self._sentinel()
+
+    def _ask_ceilings(self) -> None:
         began = self.clock()
         reply = self.ask(self._usable[0].domain, {"op": "ceilings", "limits": self.settings.limits},
                          4 * self.settings.case_timeout_s)
@@ -176,12 +197,11 @@ class Session:
             raise InputError(f"the limits of this device cannot be measured: {reply.get('failed')}",
                              hint="run `costplan doctor`")
         self._add({**reply, "spent_s": round(self.clock() - began, 4)})
-        self._sentinel()
 
     def _pass(self, cases: Sequence[Case], pass_: int, until_s: float, chooser: Chooser) -> bool:
         """One pass over ``cases``; False where the budget ended it."""
         todo = list(self._pairs(cases, pass_, chooser))
-        self._planned = len(self._done) + len(todo)
+        self._planned = self._tried + len(todo)
         for case, b in todo:
             if self._spent_s >= until_s:
                 return False
@@ -192,15 +212,15 @@ class Session:
 
     def _pairs(self, cases: Sequence[Case], pass_: int, chooser: Chooser) -> Iterator[tuple[Case, Backend]]:
         """What is left of this pass, in random order within blocks of equal worth; unsupported pairs are recorded.
-        The second pass repeats what the first has measured."""
+        Later passes repeat what the first has measured, the third and fourth what was always disturbed."""
         rng = stream(self.settings.seed, f"profile.order.{pass_}")
         size = _BLOCK if pass_ == 1 else max(1, len(cases))
-        before, skips = set(self._measured()), chooser.skips(self.results())
+        before, skips = self._to_repeat(pass_), chooser.skips(self.results())
         for start in range(0, len(cases), size):
             pairs = [(c, b) for c in cases[start:start + size] for b in self._usable if c.family in b.families]
             for i in rng.permutation(len(pairs)).tolist():
                 case, b = pairs[i]
-                if pass_ == 2 and (case, b.name) not in before:
+                if pass_ > 1 and (case, b.name) not in before:
                     continue
                 reason = b.supports(case)
                 if reason is not None:
@@ -209,6 +229,11 @@ class Session:
                     self._unsupported(case, b, "slower than another kernel at every size tried before")
                 elif (case.key, b.name, pass_) not in self._done:
                     yield case, b
+
+    def _to_repeat(self, pass_: int) -> set[tuple[Case, str]]:
+        kept = kept_passes(self.journal.entries).items()
+        return {(case, str(found[0].entry["backend"])) for (case, _), found in kept
+                if pass_ == 2 or found[0].disturbed}
 
     def _measured(self) -> list[tuple[Case, str]]:
         """Cases and backends with a result."""
@@ -252,6 +277,11 @@ class Session:
             self._add({"case": SENTINEL.as_json(), "backend": b.name, "pass": -1, "sentinel": True, **reply,
                        "spent_s": round(self.clock() - began, 4)})
 
+    @property
+    def _tried(self) -> int:
+        """Measurements begun, of both passes and the sentinel."""
+        return sum(1 for _, _, pass_ in self._done if pass_)
+
     # -- helpers ------------------------------------------------------------------------------------------------
 
     def _seed(self, case: Case, pass_: int) -> int:
@@ -267,20 +297,14 @@ class Session:
         self._spent_s += float(entry.get("spent_s", 0.0))
         if "case" in entry:
             self._done.add(_mark(entry))
-        self.watch(Progress(len(self._done), max(self._planned, len(self._done)), self._spent_s,
+        self.watch(Progress(self._tried, max(self._planned, self._tried), self._spent_s,
                             self.settings.budget_s, f"pass {entry['pass']}" if entry.get("pass", 0) > 0 else "", whole))
 
 
 def results_of(entries: Iterable[Mapping[str, Any]]) -> list[Result]:
     """Measured cases, one per case and kernel, in the order of measuring; sentinels are none."""
-    out: dict[tuple[str, str], Result] = {}
-    for e in entries:
-        if "regimes" not in e or e.get("sentinel"):
-            continue
-        steady, case = e["regimes"][0], Case.from_json(e["case"])
-        out.setdefault((case.key, e["kernel"]),
-                       Result(case, e["backend"], e["kernel"], steady["median_s"], _spread(steady["samples_ns"])))
-    return list(out.values())
+    return [Result(case, str(found[0].entry["backend"]), kernel, found[0].steady["median_s"],
+                   _spread(found[0].steady["samples_ns"])) for (case, kernel), found in kept_passes(entries).items()]
 
 
 def _mark(entry: Mapping[str, Any]) -> tuple[str, str, int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Protocol
 
 from costplan.core.evidence import Estimate, Evidence
@@ -49,6 +50,9 @@ class KernelLatencyModel:
     With ``pp`` > 1 the sequences of a step are split into ``pp`` groups that follow each other through the
     stages, so that a step takes ``pp`` times the stage time of one group.
     """
+
+    narrowing: Mapping[str, float] = MappingProxyType({})
+    """Factors on the scale of error of steps (``step``) and of TTFT (``ttft``) that own runs allow; 1 where absent."""
 
     def __init__(self, ops: Sequence[Op], overhead: Overhead, pp: int = 1, *, measured_on: str = "",
                  profiles: tuple[str, ...] = ()) -> None:

@@ -66,7 +66,8 @@ def roofline_floor(spec: ModelSpec, gpu: GpuSpec, c: Candidate, need: Demand) ->
     if peak <= 0:
         return Floor(0.0, 1e-9, 0.0)
     per_token = 2.0 * active_params(spec) / lay.num_gpus * lay.dp  # FLOPs on one rank for a token of its lane
-    read_s = CLOCK_SLACK * lay.pp * read_bytes(spec, c.system) / bandwidth
+    most = 1 + (c.system.drafting.tokens if c.system.drafting else 0)  # tokens of a sequence that a step can yield
+    read_s = CLOCK_SLACK * lay.pp * read_bytes(spec, c.system) / bandwidth / most
     limits = limits_of(c.budget, max(1, round(need.new_tokens + need.output_tokens)))
     steps = max(need.decode_steps / limits.max_num_seqs, need.own_reads / limits.capacity_tokens)
     compute_s = CLOCK_SLACK * (need.new_tokens + need.decode_steps) * per_token / peak

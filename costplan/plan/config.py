@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from costplan.perf.drafting import Drafting
 from costplan.perf.layout import Layout
 
 
@@ -29,6 +30,7 @@ class EngineConfig:
     memory_fraction: float
     prefix_caching: bool = True
     chunked_prefill: bool = True
+    speculative: Drafting | None = None
 
     @property
     def num_gpus(self) -> int:

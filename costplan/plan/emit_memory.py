@@ -12,8 +12,10 @@ from costplan.catalog.gpu_spec import GpuSpec
 from costplan.catalog.model_spec import ModelSpec
 from costplan.core.errors import DoesNotFitError, InputError
 from costplan.core.units import GIB
+from costplan.perf.drafter import drafter_of, room_beside
 from costplan.perf.kv_budget import EngineSettings, KvBudget, kv_budget
 from costplan.perf.memory import constants
+from costplan.perf.predict import Deployment
 from costplan.plan.config import EngineConfig
 
 STEP = 1000
@@ -24,12 +26,16 @@ def budget_of_config(config: EngineConfig, spec: ModelSpec, gpu: GpuSpec, *, eng
                      memory_fraction: float | None = None) -> KvBudget:
     """Memory of one GPU under ``config``, or under the same settings of another engine. Raises DoesNotFitError."""
     lay = config.layout
-    return kv_budget(spec, gpu, EngineSettings(
+    budget = kv_budget(spec, gpu, EngineSettings(
         engine=engine or config.engine, tp=lay.tp, pp=lay.pp, ep=lay.tp * lay.dp, weight_dtype=config.weight_dtype,
         kv_dtype=config.kv_dtype, max_model_len=config.max_model_len,
         memory_fraction=config.memory_fraction if memory_fraction is None else memory_fraction,
         max_num_batched_tokens=config.max_num_batched_tokens, max_num_seqs=config.max_num_seqs,
         block_size=config.block_size))
+    if config.speculative is None:
+        return budget
+    dep = Deployment(spec, gpu, lay, engine=budget.engine, weight_dtype=config.weight_dtype, kv_dtype=config.kv_dtype)
+    return room_beside(budget, drafter_of(dep, config.speculative.draft))
 
 
 def convert_memory_fraction(source: KvBudget, target: KvBudget) -> float:

@@ -9,6 +9,7 @@ from costplan.catalog.model_spec import ModelSpec
 from costplan.core.errors import InputError
 from costplan.plan.config import EngineConfig
 from costplan.plan.emit_checks import check_chunks, check_hardware, check_layout, check_limits
+from costplan.plan.emit_drafts import draft_notes
 from costplan.plan.emit_dtypes import WeightChoice, kv_word, weight_choice
 from costplan.plan.emit_facts import EngineFacts, engine_facts
 from costplan.plan.emit_memory import check_capacity, converted_config
@@ -54,7 +55,8 @@ def server(config: EngineConfig, engine: str, spec: ModelSpec, gpu: GpuSpec, *, 
     model = model_ref(checkpoint, where="checkpoint") if checkpoint is not None else model_ref(config.model)
     return Server(facts, config, spec, gpu, None if weights.needs else model, weights,
                   kv_word(facts, config.kv_dtype, config.weight_dtype, spec, gpu), block_size, _port(port, facts),
-                  (*notes, *weights.notes, *check_capacity(config, spec, gpu), *_layout_notes(facts, config)))
+                  (*notes, *weights.notes, *check_capacity(config, spec, gpu), *_layout_notes(facts, config),
+                   *draft_notes(config)))
 
 
 def _port(port: int | None, facts: EngineFacts) -> int:

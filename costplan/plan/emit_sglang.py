@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from costplan.plan.emit_drafts import sglang_drafts
 from costplan.plan.emit_server import Server
 
 
@@ -29,5 +30,6 @@ def sglang_args(s: Server) -> list[str]:
         args += ["--page-size", str(s.block_size)]
     args += ["--mem-fraction-static", f"{c.memory_fraction:g}", "--context-length", str(c.max_model_len),
              "--max-running-requests", str(c.max_num_seqs * lay.dp),
-             "--chunked-prefill-size", tokens if c.chunked_prefill else "-1", "--max-prefill-tokens", tokens]
+             "--chunked-prefill-size", tokens if c.chunked_prefill else "-1", "--max-prefill-tokens", tokens,
+             *sglang_drafts(c)]
     return args if c.prefix_caching else [*args, "--disable-radix-cache"]

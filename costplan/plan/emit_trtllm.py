@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from costplan.plan.emit_drafts import trtllm_drafts
 from costplan.plan.emit_pages import attention_kind
 from costplan.plan.emit_server import Server
 
@@ -26,7 +27,7 @@ def trtllm_config(s: Server) -> dict[str, Any]:
         "kv_cache_config": {
             "dtype": s.kv_dtype, "enable_block_reuse": reuses_blocks(s), "tokens_per_block": s.block_size,
             "free_gpu_memory_fraction": c.memory_fraction},
-    }
+    } | trtllm_drafts(c)
 
 
 def trtllm_args(s: Server, config_path: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from costplan.plan.emit_drafts import vllm_drafts
 from costplan.plan.emit_server import Server
 
 
@@ -26,4 +27,4 @@ def vllm_args(s: Server) -> list[str]:
             "--max-model-len", str(c.max_model_len), "--max-num-seqs", str(c.max_num_seqs),
             "--max-num-batched-tokens", str(c.max_num_batched_tokens),
             "--enable-prefix-caching" if c.prefix_caching else "--no-enable-prefix-caching",
-            "--enable-chunked-prefill" if c.chunked_prefill else "--no-enable-chunked-prefill"]
+            "--enable-chunked-prefill" if c.chunked_prefill else "--no-enable-chunked-prefill", *vllm_drafts(c)]

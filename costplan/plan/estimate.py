@@ -7,6 +7,7 @@ from costplan.catalog.model_spec import ModelSpec
 from costplan.perf.formats import matmul_format
 from costplan.perf.kv import kv_bytes_per_token
 from costplan.perf.overhead import overhead
+from costplan.perf.speculative import tokens_per_cycle
 from costplan.plan.bounds import active_params, read_bytes
 from costplan.plan.demand import Demand
 from costplan.plan.space import Candidate
@@ -36,11 +37,14 @@ def estimated_requests_per_s(spec: ModelSpec, gpu: GpuSpec, c: Candidate, need: 
     room = c.budget.concurrency(max(1, round(need.new_tokens + need.output_tokens)))
     limit = min((t.limit_s for t in targets if t.metric is Metric.TPOT), default=float("inf"))
     prompt_s = need.new_tokens * token_s
+    drafts = c.system.drafting
+    guesses = 1 + (drafts.tokens if drafts else 0)
+    kept = tokens_per_cycle(drafts.acceptance, drafts.tokens) if drafts else 1.0
     best = 1e-6
     for n in _BATCHES:
         if n > min(room, c.config.max_num_seqs) and n > 1:
             break
-        step = max(read_s, n * token_s) + n * held * kv_s + fixed_s
+        step = (max(read_s, n * guesses * token_s) + n * held * kv_s + fixed_s) / kept
         cycle = max(1.0, need.decode_steps) * step + n * prompt_s  # n requests, and the prompts of n more
         if cycle / max(1.0, need.decode_steps) > limit and best > 1e-6:
             break

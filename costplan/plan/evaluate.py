@@ -76,7 +76,8 @@ class Simulated:
         rules = _policy(c)
         units = self.bench.units(drawn, limits.block_size) if drawn is not None and rules.prefix_caching else None
         self.runs += 1
-        result = simulate(requests, table, limits, rules, quotas=self._quotas(lane_rate), units=units)
+        result = simulate(self.bench.played(requests, c.system), table, limits, rules,
+                          quotas=self._quotas(lane_rate), units=units)
         found = _whole(outcome(result, self.question.targets, lane_rate, window), c.config.layout.dp)
         if drawn is not None:
             self._kept[key] = found

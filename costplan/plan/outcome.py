@@ -104,7 +104,7 @@ def outcome(result: SimulationResult, targets: Sequence[SloTarget], offered_per_
     n, c = len(result), result.tally.counters
     window = window or slice(int(n * WARM_UP), max(int(n * WARM_UP) + 1, int(n * (1 - COOL_DOWN))))
     sent, finish, ttft, e2e = (x[window] for x in (result.sent_s, result.finish_s, result.ttft_s, result.e2e_s))
-    tpot, several, osl = result.tpot_s[window], result.has_tpot[window], result.setup.osl[window]
+    tpot, several, osl = result.tpot_s[window], result.has_tpot[window], result.setup.answer_tokens[window]
     rate = _rate(sent, finish, offered_per_s)
     by_metric = {Metric.TTFT: ttft, Metric.E2E: e2e, Metric.TPOT: tpot, Metric.ITL: result.max_itl_s[window]}
     first = float(result.tally.arrival.min()) if n else 0.0

@@ -10,6 +10,7 @@ from costplan.catalog.gpus import gpu_key
 from costplan.catalog.price import Price
 from costplan.catalog.prices import prices as shipped_prices
 from costplan.core.errors import InputError
+from costplan.perf.calibration import Observed
 from costplan.perf.devices import add_device_of
 from costplan.plan.bench import Bench
 from costplan.plan.demand import demand
@@ -56,12 +57,13 @@ class PlanOptions:
 
 def plan(workload: Workload, *, today: date, seed: int = 0, model: str | None = None,
          prices: Iterable[Price] | None = None, profiles: Sequence[Profile] = (),
-         options: PlanOptions | None = None, progress: Progress | None = None) -> PlanSet:
+         options: PlanOptions | None = None, progress: Progress | None = None,
+         observed: Sequence[Observed] = ()) -> PlanSet:
     """The cheapest ways to serve ``workload`` within its limits, ranked by $ per 1M output tokens.
 
     ``prices`` replaces the shipped table, ``profiles`` go before the shipped ones of their GPUs, ``model`` before
-    the workload's own. An infeasible workload gives an empty set with the nearest relaxations. Raises InputError
-    for a workload that names unknown things.
+    the workload's own; ``observed`` are the user's own runs, which correct step times near them. An infeasible workload
+    gives an empty set with the nearest relaxations. Raises InputError for a workload that names unknown things.
     """
     opts = options or PlanOptions()
     for p in profiles:
@@ -71,8 +73,8 @@ def plan(workload: Workload, *, today: date, seed: int = 0, model: str | None = 
     market = Market(offers(workload.constraints, table), workload.constraints, today, table)
     candidates = space(asked.spec, workload.candidates, workload.constraints, market.prices,
                        max_tokens=asked.shape.max_tokens, model=model or workload.model or asked.spec.name,
-                       measured=frozenset(p.gpu for p in profiles))
-    bench = Bench(asked, {gpu_key(p.gpu) or p.gpu: p for p in profiles})
+                       measured=frozenset(p.gpu for p in profiles), draftings=asked.draftings)
+    bench = Bench(asked, {gpu_key(p.gpu) or p.gpu: p for p in profiles}, observed=tuple(observed))
     evaluator = Simulated(asked, bench, opts.sample_requests)
     need = demand(asked, opts.sample_requests)
     searcher = Search(asked, candidates, bench, evaluator, market, need,
@@ -151,6 +153,11 @@ def _notes(asked: Question, plans: Sequence[Plan]) -> tuple[str, ...]:
         notes.append(f"the longest requests ({asked.shape.max_tokens} tokens) exceed the model's {longest}")
     if plans and plans[0].below_checkpoint:
         notes.append("the recommended plan stores weights or KV in fewer bits than the checkpoint: check quality")
+    if asked.workload.speculative is not None and not asked.draftings:
+        notes.append("no drafts were tried: the tokens of a cycle come together, and a limit on ITL judges single gaps")
+    if plans and plans[0].config.speculative is not None:
+        notes.append("the plan counts on speculative decoding at the acceptance that you state, which its intervals "
+                     "leave out; costplan explain shows its steps without drafts")
     if plans and plans[0].money.rental.stale:
         notes.append("the price is stale or undated: ask the provider for today's")
     return tuple(notes)

@@ -10,6 +10,8 @@ from costplan.catalog.model_spec import ModelSpec
 from costplan.catalog.models import model as find_model
 from costplan.core.errors import InputError
 from costplan.core.rng import stream
+from costplan.perf.drafter import draft_spec
+from costplan.perf.drafting import Drafting
 from costplan.simulate.requests import SimRequests, from_workload
 from costplan.workload.arrivals import ClosedLoop, GammaArrivals, TraceArrivals
 from costplan.workload.requests import sample_requests
@@ -52,6 +54,15 @@ class Question:
     def closed(self) -> bool:
         return self.concurrency is not None
 
+    @property
+    def draftings(self) -> tuple[Drafting, ...]:
+        """Speculative decoding to try: none where single gaps are limited, for drafts bunch them."""
+        s = self.workload.speculative
+        if s is None or any(t.metric is Metric.ITL for t in self.targets):
+            return ()
+        return tuple(Drafting(s.draft, s.acceptance, k, s.acceptance_spread, checkpoint=s.checkpoint)
+                     for k in s.draft_tokens)
+
     def fractions(self, metric: Metric) -> tuple[float, ...]:
         """Percentiles to report for one metric: the usual ones and those of the limits."""
         return tuple(sorted({*PERCENTILES, *(t.percentile for t in self.targets if t.metric is metric)}))
@@ -83,15 +94,21 @@ def parts_for(replicas: int) -> int:
 
 
 def question(workload: Workload, seed: int, model: str | None = None) -> Question:
-    """Find the model and describe the requests. Raises InputError where no model is named."""
+    """Find the model and describe the requests. Raises InputError where no model is named, or cannot be drafted for."""
     name = model or (str(workload.model_path) if workload.model_path else workload.model)
     if name is None:
         raise InputError("the workload names no model", hint="add `model:` or give --model")
+    spec = find_model(name, where="model")
+    if workload.speculative is not None:
+        try:
+            draft_spec(spec, workload.speculative.draft)
+        except InputError as e:
+            raise InputError(e.message, where="speculative.draft", hint=e.hint) from None
     drawn = sample_requests(workload, SHAPE_SAMPLE, seed)
     pairs = tuple(zip(drawn.isl[:500].tolist(), drawn.osl[:500].tolist(), strict=True))
     shape = Shape(workload.mean_isl, workload.mean_osl, _max_tokens(workload, drawn.isl + drawn.osl), pairs)
     return Question(
-        workload, find_model(name, where="model"), seed, workload.requests_per_s, workload.peak_requests_per_s,
+        workload, spec, seed, workload.requests_per_s, workload.peak_requests_per_s,
         workload.arrivals.concurrency, shape, curve_of(drawn.as_trace("workload")), workload.slo.targets)
 
 

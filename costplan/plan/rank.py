@@ -18,11 +18,12 @@ _WORDS = {
 
 
 def shortlist(drafts: Sequence[Draft], most: int) -> list[Draft]:
-    """The best of each GPU, engine and precision, then the next best: at most ``most``, best first."""
+    """The best of each GPU, engine, precision and draft length, then the next best: at most ``most``, best first."""
     chosen: dict[int, Draft] = {id(d): d for d in drafts[:1]}
     groups: tuple[Callable[[Draft], object], ...] = (
         lambda d: d.candidate.system.gpu, lambda d: d.below_checkpoint, lambda d: d.candidate.system.engine,
-        lambda d: (d.below_checkpoint, d.candidate.system.gpu), lambda d: d.candidate.system.weight_dtype)
+        lambda d: (d.below_checkpoint, d.candidate.system.gpu), lambda d: d.candidate.system.weight_dtype,
+        lambda d: d.candidate.system.drafting)
     for key in groups:
         seen: set[object] = set()
         for d in drafts:

@@ -104,13 +104,14 @@ class Search:
         return math.inf if rental is None else rental.usd_per_h * (1 + 1e-3 * min(1.0, 1 / rate))
 
     def _neighbours(self, rest: Sequence[System]) -> Iterator[System]:
-        """The best system of each GPU under the other engines, and the best of all in other formats."""
+        """The best system of each GPU under the other engines, and the best of all in other formats or drafts."""
         ranked = [d.candidate.system for d in self.found.ranked]
         for s in rest:
             for best in _firsts(ranked, lambda x: x.gpu):
                 if (s.gpu, s.layout) != (best.gpu, best.layout):
                     continue
-                formats = (s.kv_dtype != best.kv_dtype) + (s.weight_dtype != best.weight_dtype)
+                formats = ((s.kv_dtype != best.kv_dtype) + (s.weight_dtype != best.weight_dtype)
+                           + (s.drafting != best.drafting))
                 if (formats == 0) if s.engine != best.engine else (formats == 1 and best == ranked[0]):
                     yield s
 

@@ -37,8 +37,8 @@ class Knobs:
 
     def all(self) -> tuple[Sensitivity, ...]:
         """Every knob, the largest saving first (at the user's load, then at saturation); impossible ones last."""
-        found = [*self._formats(), *self._batch(), *self._pages(), *self._gpus(), *self._slo(), *self._traffic(),
-                 *self._purchase()]
+        found = [*self._formats(), *self._drafts(), *self._batch(), *self._pages(), *self._gpus(), *self._slo(),
+                 *self._traffic(), *self._purchase()]
         known = sorted((s for s in found if s.usd_per_mtok_out is not None),
                        key=lambda s: (s.delta_usd_per_mtok_out or 0.0, s.delta_saturated_usd_per_mtok_out or 0.0))
         return (*known, *(s for s in found if s.usd_per_mtok_out is None))
@@ -91,6 +91,18 @@ class Knobs:
             if dtype(name).name != own.kv_dtype and (name != "fp8" or gpu.peak("fp8")):
                 yield self._try("KV cache", f"{own.kv_dtype} -> {name}", replace(own, kv_dtype=name))
 
+    def _drafts(self) -> Iterator[Sensitivity]:
+        """Speculative decoding on, off, and with guesses kept less often than stated."""
+        own = self.best.candidate.system
+        if own.drafting is not None:
+            yield self._try("drafts", f"{own.drafting.label} -> none", replace(own, drafting=None))
+            less = max(0.0, own.drafting.acceptance - 0.1)
+            yield self._try("acceptance", f"{own.drafting.acceptance:.2f} -> {less:.2f}",
+                            replace(own, drafting=replace(own.drafting, acceptance=less)))
+        for drafting in self.question.draftings:
+            if own.drafting is None:
+                yield self._try("drafts", f"none -> {drafting.label}", replace(own, drafting=drafting))
+
     def _batch(self) -> Iterator[Sensitivity]:
         c = self.best.candidate.config
         for seqs in (c.max_num_seqs // 4, c.max_num_seqs * 4):
@@ -132,7 +144,8 @@ class Knobs:
         smooth = replace(self.question.workload, arrivals=GammaArrivals(self.question.rate or 1.0))
         asked = question(smooth, self.question.seed, self.best.candidate.config.model)
         bench = self.evaluator.bench
-        ev = Simulated(asked, Bench(asked, bench.profiles, bench.models, bench.ranges, bench.tables), self.evaluator.n)
+        same = Bench(asked, bench.profiles, bench.models, bench.ranges, bench.tables, bench.observed)
+        ev = Simulated(asked, same, self.evaluator.n)
         yield self._result("traffic", "bursts smoothed to Poisson",
                            Sizer(asked, ev, self.market, asked.targets).draft(self.best.candidate))
 

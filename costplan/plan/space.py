@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from costplan.catalog.gpu_spec import GpuSpec
 from costplan.catalog.gpus import gpu as find_gpu
@@ -21,8 +21,11 @@ from costplan.catalog.price import Price
 from costplan.core.dtypes import dtype
 from costplan.core.errors import DoesNotFitError, InputError, UnknownNameError
 from costplan.core.units import GIB
+from costplan.perf.drafter import drafter_of, room_beside
+from costplan.perf.drafting import Drafting
 from costplan.perf.kv_budget import EngineSettings, KvBudget, default_block_size, kv_budget
 from costplan.perf.layout import Layout
+from costplan.perf.predict import Deployment
 from costplan.plan.config import EngineConfig
 from costplan.plan.emit_facts import engine_facts
 from costplan.plan.emit_pages import nearest_page, page_rule
@@ -48,13 +51,15 @@ class System:
     layout: Layout
     weight_dtype: str
     kv_dtype: str
+    drafting: Drafting | None = None
 
     @property
     def label(self) -> str:
         lay = self.layout
         sizes = " ".join(f"{k}{v}" for k, v in (("tp", lay.tp), ("pp", lay.pp), ("dp", lay.dp), ("ep", lay.ep))
                          if v > 1 or k == "tp")
-        return f"{self.gpu} {sizes} {self.weight_dtype} kv {self.kv_dtype} {self.engine}"
+        drafts = f" {self.drafting.label}" if self.drafting else ""
+        return f"{self.gpu} {sizes} {self.weight_dtype} kv {self.kv_dtype} {self.engine}{drafts}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,15 +99,17 @@ class Space:
 
 
 def space(spec: ModelSpec, choices: Candidates, limits: Constraints, prices: Sequence[Price], *, max_tokens: int,
-          model: str, measured: frozenset[str] = frozenset()) -> Space:
+          model: str, measured: frozenset[str] = frozenset(), draftings: Sequence[Drafting] = ()) -> Space:
     """Candidates for ``spec`` within the user's choices; what the user leaves free is filled in.
 
-    ``measured`` are devices of the user's own profiles, beside those of the profiles in the search path.
+    ``measured`` are devices of the user's own profiles, beside those of the profiles in the search path; each system
+    is also tried with each of ``draftings``.
     """
     out = Leftovers()
     found: dict[System, tuple[Candidate, ...]] = {}
     for gpu in _gpus(choices, prices, measured, out):
-        for system in systems(spec, gpu, choices, limits, out):
+        for system in (replace(plain, drafting=d) for plain in systems(spec, gpu, choices, limits, out)
+                       for d in (None, *draftings)):
             fitting = tuple(_candidates(spec, gpu, system, choices, max_tokens, model, out))
             if fitting:
                 found[system] = fitting
@@ -286,6 +293,12 @@ def _candidates(spec: ModelSpec, gpu: GpuSpec, system: System, choices: Candidat
             out.add(e.message, system.label)
 
 
+def deployment_of(spec: ModelSpec, system: System) -> Deployment:
+    """``system`` as the models of step times know it."""
+    return Deployment(spec, find_gpu(system.gpu), system.layout, engine=system.engine,
+                      weight_dtype=system.weight_dtype, kv_dtype=system.kv_dtype)
+
+
 def default_page(engine: str, spec: ModelSpec, gpu: GpuSpec) -> int:
     """KV page size in tokens that ``engine`` uses where nobody asks for another."""
     return nearest_page(engine, default_block_size(engine, gpu), spec, gpu)
@@ -313,11 +326,13 @@ def candidate(spec: ModelSpec, gpu: GpuSpec, system: System, block_size: int, ma
         engine=system.engine, tp=lay.tp, pp=lay.pp, ep=lay.tp * lay.dp, weight_dtype=system.weight_dtype,
         kv_dtype=system.kv_dtype, memory_fraction=memory_fraction, max_model_len=longest,
         max_num_batched_tokens=max_num_batched_tokens, max_num_seqs=max_num_seqs, block_size=block_size))
+    if system.drafting is not None:
+        budget = room_beside(budget, drafter_of(deployment_of(spec, system), system.drafting.draft))
     if budget.concurrency(max_tokens) < 1:
         raise DoesNotFitError(f"one request of {max_tokens} tokens does not fit into the KV cache")
     config = EngineConfig(
         model=model, gpu=gpu.name, engine=system.engine, layout=lay, weight_dtype=system.weight_dtype,
         kv_dtype=system.kv_dtype, block_size=block_size, max_num_seqs=budget.limits.max_num_seqs,
         max_num_batched_tokens=max_num_batched_tokens, max_model_len=longest,
-        memory_fraction=budget.memory_fraction)
+        memory_fraction=budget.memory_fraction, speculative=system.drafting)
     return Candidate(system, config, budget)

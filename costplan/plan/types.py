@@ -268,7 +268,8 @@ class Plan:
         sizes = "".join(f"{k}{v}" for k, v in (("tp", lay.tp), ("pp", lay.pp), ("dp", lay.dp), ("ep", lay.ep))
                         if v > 1 or k == "tp")
         return (f"{c.gpu}-{sizes}-{c.weight_dtype}-kv{c.kv_dtype}-{c.engine}-b{c.block_size}"
-                f"-s{c.max_num_seqs}-t{c.max_num_batched_tokens}")
+                f"-s{c.max_num_seqs}-t{c.max_num_batched_tokens}"
+                + (f"-{c.speculative.draft.rsplit('/', 1)[-1]}{c.speculative.tokens}" if c.speculative else ""))
 
 
 @dataclass(frozen=True, slots=True)

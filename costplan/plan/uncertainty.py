@@ -51,8 +51,9 @@ def errors(model: KernelLatencyModel, run: Outcome, load: LoadKind, *, seen: boo
     shares = {e: first * prefill.shares.get(e, 0.0) + (1 - first) * decode.shares.get(e, 0.0)
               for e in {*decode.shares, *prefill.shares}}
     kernels = math.hypot((1 - first) * decode.log_sd, first * prefill.log_sd)
-    step = math.hypot(kernels, residual("output_tok_s", evidence, load, seen=seen).log_sd)
-    whole = math.hypot(prefill.log_sd, residual("ttft", prefill.evidence, load, seen=seen).log_sd)
+    surer = model.narrowing
+    step = math.hypot(kernels, residual("output_tok_s", evidence).log_sd) * surer.get("step", 1.0)
+    whole = math.hypot(prefill.log_sd, residual("ttft", prefill.evidence).log_sd) * surer.get("ttft", 1.0)
     return Errors(step, math.sqrt(max(0.0, whole * whole - step * step)), evidence, shares, decode, prefill)
 
 

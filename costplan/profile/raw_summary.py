@@ -13,13 +13,14 @@ from costplan.profile.samples import Sampled, Samples
 
 @dataclass(frozen=True, slots=True)
 class RawSummary:
-    """Counts of passes; ``stops`` and ``skipped`` count by reason. ``worst_pass_spread`` is the largest relative
-    difference between passes over one case in one run (None: no case has two), with the case; ``sentinel_drift`` the
-    largest within a run (None: no sentinel)."""
+    """Counts of passes, those that other work ``disturbed`` among them; ``stops`` and ``skipped`` count by reason.
+    ``worst_pass_spread`` is the largest relative difference between passes over one case in one run (None: no case has
+    two), with the case; ``sentinel_drift`` the largest within a run (None: no sentinel)."""
 
     runs: int
     cases: int
     passes: int
+    disturbed: int
     stops: Mapping[str, int]
     skipped: Mapping[str, int]
     median_pass_spread: float | None
@@ -35,7 +36,8 @@ def summarise(samples: Samples) -> RawSummary:
     drift = sentinel_drift(samples) if any(s.sentinel for s in samples.sampled) else None
     own = [s for s in samples.sampled if not s.sentinel]
     return RawSummary(
-        len(samples.runs), len(samples.by_key()), len(own), dict(Counter(s.stop for s in own).most_common()),
+        len(samples.runs), len(samples.by_key()), len(own), sum(s.disturbed for s in own),
+        dict(Counter(s.stop for s in own).most_common()),
         dict(Counter(s.reason for s in dict.fromkeys(samples.skipped)).most_common()),
         statistics.median(spreads.values()) if spreads else None, spreads[worst] if worst else None, worst or "", drift)
 

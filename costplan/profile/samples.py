@@ -11,15 +11,17 @@ import re
 import statistics
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from costplan.core.errors import CostplanError, ProfileError
 from costplan.profile.case import Case
+from costplan.profile.disturbance import calm, disturbed
 from costplan.profile.store import Profile
 
 REMEASURE = "measure it again with `costplan profile`, or restore the folder from where it was copied"
+SENTINEL_REGIME = "steady"
 _MAX_FILE_BYTES = 256 << 20
 _MAX_LINE_BYTES = 8 << 20
 _MAX_LINES = 2_000_000
@@ -29,7 +31,8 @@ _FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}\Z")
 @dataclass(frozen=True, slots=True)
 class Sampled:
     """One pass over one case: ``samples_s`` per call, their median, and why sampling stopped (``settled`` or ``not
-    settled: ...``). ``sentinel`` marks the case that is measured again and again to see drift."""
+    settled: ...``). ``sentinel`` marks the case that is measured again and again to see drift; ``disturbed`` that it
+    was slow beside this pass."""
 
     case: Case
     backend: str
@@ -42,6 +45,7 @@ class Sampled:
     stop: str
     telemetry: Mapping[str, Any]
     sentinel: bool
+    disturbed: bool = False
 
     @property
     def key(self) -> Key:
@@ -82,12 +86,13 @@ class Samples:
         return tuple(dict.fromkeys(s.run for s in self.sampled))
 
     def by_key(self) -> dict[Key, list[Sampled]]:
-        """Passes by what they measured, without the sentinel's repetitions."""
+        """Passes by what they measured, without the sentinel's repetitions, and without disturbed passes over what was
+        measured calmly too."""
         out: dict[Key, list[Sampled]] = {}
         for s in self.sampled:
             if not s.sentinel:
                 out.setdefault(s.key, []).append(s)
-        return out
+        return {key: calm(passes, lambda p: p.disturbed) for key, passes in out.items()}
 
 
 def latency_s(passes: Iterable[Sampled]) -> float:
@@ -120,7 +125,8 @@ def read_samples(profile: Profile) -> Samples | None:
         except (CostplanError, KeyError, TypeError, ValueError) as e:
             why = f"{e.args[0]!r} is missing" if isinstance(e, KeyError) else str(e)
             raise ProfileError(f"not a line of raw samples: {why}", where=f"{path}:{number}", hint=REMEASURE) from e
-    return Samples(tuple(sampled), tuple(skipped))
+    slow = disturbed([s.median_s if s.sentinel and s.regime == SENTINEL_REGIME else None for s in sampled])
+    return Samples(tuple(replace(s, disturbed=d) for s, d in zip(sampled, slow, strict=True)), tuple(skipped))
 
 
 def _read(path: Path) -> bytes:

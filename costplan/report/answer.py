@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from costplan.core.evidence import Estimate, Evidence
 from costplan.perf.latency import StepTime
 from costplan.perf.predict import Deployment, Prediction
+from costplan.perf.speculative import Speculation
 from costplan.perf.steady import Load, LoadKind
 from costplan.plan.cost import Cost
 from costplan.profile.manifest import Manifest
@@ -30,7 +31,8 @@ class Metric:
 @dataclass(frozen=True, slots=True)
 class Answer:
     """Question, prediction, money. ``manifest`` is of the profile that answered first; None: no kernels at all.
-    ``assumed`` says what was taken for granted in reading the question."""
+    ``assumed`` says what was taken for granted in reading the question. With drafts ``prediction`` is with them, and
+    ``without_drafts`` the other."""
 
     deployment: Deployment
     load: Load
@@ -38,6 +40,8 @@ class Answer:
     cost: Cost | None
     manifest: Manifest | None
     assumed: tuple[str, ...] = ()
+    speculative: Speculation | None = None
+    without_drafts: Prediction | None = None
 
     @property
     def metrics(self) -> tuple[Metric, ...]:

@@ -86,6 +86,8 @@ def _quality(m: Manifest, summary: Summary) -> list[tuple[str, str]]:
     if drift is not None:
         out.append(("drift", f"the sentinel moved by {percent(drift)} between its extremes" + (
             ": this machine was not quiet" if drift > 0.1 else "")))
+    if disturbed := int(m.origin.get("disturbed", 0)):
+        out.append(("disturbed", f"{disturbed} rows were only measured beside a slow sentinel"))
     rates = ", ".join(f"{name} {si(v)}FLOP/s" for name, v in limits["flops_per_s"].items())
     speeds = f"copy {si(limits['copy_bytes_per_s'])}B/s, read {si(limits['read_bytes_per_s'])}B/s"
     out.append(("limits", f"{speeds}, {rates}"))

@@ -134,7 +134,8 @@ def memory(p: Plan, d: Derivation | None) -> list[Line]:
         lines += [Line("KV bytes per token", f"{d.kv_bytes_per_token:,.0f}", _kv_product(d, p),
                        "one GPU; model layers")]
     return [*lines,
-            Line("KV blocks", f"{m.num_blocks:,}", f"{gib(m.kv_bytes)} / (bytes per token x {c.block_size})",
+            Line("KV blocks", f"{m.num_blocks:,}", f"{gib(m.kv_bytes)} / ({'(' if c.speculative else ''}bytes per token"
+                               f"{' + those of the draft)' if c.speculative else ''} x {c.block_size})",
                  f"{m.kv_tokens.value:,.0f} tokens per replica"),
             Line("requests at once", f"{m.mean_requests:,.0f}", "KV tokens / mean tokens that a request holds",
                  "lengths of the workload")]

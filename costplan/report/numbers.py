@@ -50,6 +50,21 @@ def usd(x: float) -> str:
     return f"${x:,.2f}" if 1 <= x < 1000 else f"${significant(x)}"
 
 
+def usd_short(x: float) -> str:
+    """Dollars in three digits: $0.412, $31.2k, $1.10M."""
+    for size, mark in ((1e6, "M"), (1e3, "k")):
+        if abs(x) >= size * 0.9995:
+            return f"${significant(x / size)}{mark}"
+    return f"${significant(x)}"
+
+
+def change(x: float) -> str:
+    """A relative change with its sign: +12.4%; none below a hundredth of a percent."""
+    if abs(x) < 5e-5:
+        return "0.00%"
+    return f"{x * 100:+,.0f}%" if abs(x) >= 1 else f"{x * 100:+.1f}%" if abs(x) >= 0.001 else f"{x * 100:+.2f}%"
+
+
 def percent(x: float) -> str:
     return f"{x * 100:.0f}%"
 

@@ -12,11 +12,12 @@ from costplan.report.style import Style
 def plan_text(s: PlanSet, style: Style) -> str:
     """The whole answer; no line is wider than ``style.width``."""
     blocks = [[*heading(headline(s), style), *_body(answer(s), style)]]
-    blocks += [_titled(x, style) for x in sections(s)]
+    blocks += [titled(x, style) for x in sections(s)]
     return "\n\n".join("\n".join(b) for b in blocks) + "\n"
 
 
-def _titled(x: Section, style: Style) -> list[str]:
+def titled(x: Section, style: Style) -> list[str]:
+    """A section under its title."""
     lines = heading(x.title[:1].upper() + x.title[1:] + (f": {x.note}" if x.note else ""), style)
     return [*lines, *_body(x, style)]
 

@@ -33,6 +33,8 @@ def settings(c: EngineConfig) -> str:
     """The settings of an engine in one line."""
     switches = [] if c.prefix_caching else ["no prefix caching"]
     switches += [] if c.chunked_prefill else ["no chunked prefill"]
+    if c.speculative is not None:
+        switches.append(f"drafts {c.speculative.label} at {percent(c.speculative.acceptance)} kept")
     return ", ".join([
         f"{c.engine}", sizes(c), f"weights {c.weight_dtype}", f"KV cache {c.kv_dtype} in pages of {c.block_size}",
         f"max_num_seqs {c.max_num_seqs:,}", f"max_num_batched_tokens {c.max_num_batched_tokens:,}",
@@ -48,7 +50,8 @@ def sizes(c: EngineConfig, between: str = " ") -> str:
 
 def short(c: EngineConfig) -> str:
     """Enough to tell plans of one table apart: sizes, weights/KV, engine."""
-    return f"{sizes(c, '')} {c.weight_dtype}/{c.kv_dtype} {c.engine}"
+    return f"{sizes(c, '')} {c.weight_dtype}/{c.kv_dtype} {c.engine}" + (
+        f" {c.speculative.label}" if c.speculative else "")
 
 
 def gpus(p: Plan) -> str:

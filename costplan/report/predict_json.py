@@ -12,6 +12,7 @@ from costplan.perf.latency import StepTime
 from costplan.perf.steady import LoadKind
 from costplan.report.answer import Answer, kernel_versions, waits
 from costplan.report.kv_text import budget_json
+from costplan.report.speculative_text import speculative_json
 
 SCHEMA = "costplan.predict/1"
 
@@ -34,6 +35,8 @@ def predict_json(a: Answer) -> dict[str, Any]:
                   "prefill": _step(p.prefill_step, p.point.prefill_step)},
         "memory": budget_json(p.budget) | {"sequences_that_fit": a.sequences_that_fit},
         "profile": _profile(a),
+        "speculative": None if a.speculative is None or a.without_drafts is None else speculative_json(
+            a.speculative, a.without_drafts),
         "warnings": list(a.warnings),
     }
 

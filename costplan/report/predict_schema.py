@@ -42,7 +42,8 @@ def predict_schema() -> dict[str, Any]:
         price=_maybe(_object(usd_per_h=_POSITIVE, label=_TEXT, stale={"type": "boolean"})),
         bound={"enum": ["compute", "bandwidth", "memory", "latency", "network"]}, saturated={"type": "boolean"},
         queue_s=_maybe(_NUMBER), mean_decode_seqs=_NUMBER, steps=_object(decode=step, prefill=step),
-        memory=_memory(), profile=_maybe(_profile()), warnings={"type": "array", "items": _TEXT})
+        memory=_memory(), profile=_maybe(_profile()),
+        speculative=_maybe(_speculative()), warnings={"type": "array", "items": _TEXT})
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "costplan predict --json", **body,
             "$defs": {"estimate": _object(value=_POSITIVE, interval_50=_INTERVAL, interval_90=_INTERVAL,
                                           evidence={"enum": _WORDS}, shares=_SHARES, basis=_TEXT)}}
@@ -52,6 +53,16 @@ def _deployment() -> dict[str, Any]:
     sizes = {k: {"type": "integer", "minimum": 1} for k in ("num_gpus", "tp", "pp", "dp", "ep", "replicas")}
     return _object(model=_TEXT, gpu=_TEXT, **sizes, engine=_TEXT, engine_version=_maybe(_TEXT), weight_dtype=_TEXT,
                    kv_dtype=_TEXT)
+
+
+def _speculative() -> dict[str, Any]:
+    row = _object(**dict.fromkeys(("plain_step_s", "draft_s", "verify_s", "speedup", "p95_speedup",
+                                   "best_p95_speedup"), _NUMBER), decode_seqs=_COUNT, best_draft_tokens=_COUNT,
+                  break_even_acceptance=_maybe(_NUMBER))
+    return _object(drafter=_TEXT, draft_weight_bytes=_NUMBER, acceptance=_NUMBER, acceptance_spread=_NUMBER,
+                   draft_tokens=_COUNT, adaptive={"type": "boolean"}, tokens_per_cycle=_NUMBER, here=row,
+                   batches={"type": "array", "items": row},
+                   without=_object(ttft_s=_NUMBER, tpot_s=_NUMBER, output_tok_s=_NUMBER))
 
 
 def _memory() -> dict[str, Any]:

@@ -9,6 +9,7 @@ from costplan.perf.steady import LoadKind
 from costplan.report.answer import Answer, Metric, kernel_versions, waits
 from costplan.report.columns import Column, facts, heading, table
 from costplan.report.numbers import gib, percent, seconds, significant, spread, usd
+from costplan.report.speculative_text import speculative_text
 from costplan.report.style import Style
 
 _BINDS = {
@@ -27,6 +28,8 @@ _PARTS = {"gemm": "linear layers", "experts": "experts", "attention": "attention
 def predict_text(a: Answer, style: Style) -> str:
     """The whole answer; no line is wider than ``style.width``."""
     blocks = [_headline(a, style), _metrics(a, style), _steps(a, style), _memory(a, style), _provenance(a, style)]
+    if a.speculative is not None and a.without_drafts is not None:
+        blocks.append(speculative_text(a.speculative, a.without_drafts, style))
     return "\n\n".join("\n".join(b) for b in blocks) + "\n"
 
 

@@ -47,6 +47,9 @@ def sample_facts(r: RawSummary) -> list[tuple[str, str]]:
     out = [("measured", f"{r.cases:,} cases with kernel and regime in {r.passes:,} passes, {r.runs} "
                         f"{'run' if r.runs == 1 else 'runs'}")]
     out += [(f"  {reason}", f"{n:,} passes") for reason, n in r.stops.items()]
+    if r.disturbed:
+        out.append(("  disturbed", f"{r.disturbed:,} passes beside a slow sentinel; calm ones stand for them where "
+                                   "there are any"))
     out += [("skipped", f"{n:,}: {reason}") for reason, n in r.skipped.items()]
     if r.worst_pass_spread is not None and r.median_pass_spread is not None:
         out.append(("between passes", f"median {r.median_pass_spread * 100:.1f}%, worst "

@@ -12,7 +12,9 @@ from costplan.report.columns import Column, facts, heading, table
 from costplan.report.numbers import percent, seconds, significant
 from costplan.report.plan_json import values
 from costplan.report.plan_words import percentile
+from costplan.report.speculative_text import drafts_words
 from costplan.report.style import Style
+from costplan.simulate.drafts import Drafts
 from costplan.simulate.metrics import Spread, Summary, TargetMet
 from costplan.simulate.policy import SchedulerLimits
 
@@ -32,6 +34,7 @@ class Run:
     limits: SchedulerLimits
     refusals: Mapping[str, int]
     basis: str
+    drafts: Drafts | None = None
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -78,6 +81,9 @@ def _facts(r: Run) -> list[tuple[str, str]]:
                           f"and do not count; seed {r.seed}"),
              ("throughput", f"{significant(s.requests_per_s * n)} requests/s, {significant(s.input_tok_s * n)} input "
                             f"tok/s, {significant(s.output_tok_s * n)} output tok/s")]
+    if r.drafts is not None:
+        words = drafts_words(r.drafts.drafting, r.drafts.drafter.name)
+        pairs.append(("drafts", f"{words}; ITL is that of a cycle over its tokens"))
     if s.goodput_per_s is not None and s.attainment is not None:
         pairs.append(("goodput", f"{significant(s.goodput_per_s * n)} requests/s within every limit, "
                                  f"{percent(s.attainment)} of all"))
@@ -100,4 +106,5 @@ def simulate_json(r: Run) -> dict[str, Any]:
             "model": d.spec.name, "gpu": d.gpu.name, "num_gpus": d.num_gpus, "replicas": d.replicas,
             "tp": d.layout.tp, "pp": d.layout.pp, "dp": d.layout.dp, "ep": d.layout.ep, "engine": d.engine},
         "limits": values(r.limits), "summary": {**summary, "slo_met": r.summary.slo_met},
+        "drafting": None if r.drafts is None else values(r.drafts.drafting),
         "refusals": dict(r.refusals), "basis": r.basis, "warnings": list(r.warnings)}

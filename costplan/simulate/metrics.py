@@ -105,7 +105,7 @@ def summarise(result: SimulationResult, *, warmup: float | str = 0.0) -> Summary
     return Summary(
         requests=n - cut, warmup_requests=cut, refused=int((result.setup.refused != 0).sum()), duration_s=duration,
         requests_per_s=(n - cut) / duration, input_tok_s=float(result.setup.isl[keep].sum()) / duration,
-        output_tok_s=float(result.setup.osl[keep].sum()) / duration, queue=_spread(result.queue_s[keep]),
+        output_tok_s=float(result.setup.answer_tokens[keep].sum()) / duration, queue=_spread(result.queue_s[keep]),
         ttft=_spread(ttft), tpot=_spread(tpot[long]) if long.any() else None, itl=itl, e2e=_spread(e2e[keep]),
         goodput_per_s=None if good is None else float(good.sum()) / duration,
         attainment=None if good is None else float(good.mean()), targets=_targets(result, keep),

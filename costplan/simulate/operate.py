@@ -21,11 +21,12 @@ from costplan.perf.kv_budget import KvBudget
 from costplan.perf.latency import KernelLatencyModel
 from costplan.perf.steady import Load, LoadKind, Point
 from costplan.simulate.clock import ticks
+from costplan.simulate.drafts import Drafts
 from costplan.simulate.metrics import summarise
 from costplan.simulate.policy import POLICIES, STATIC, EnginePolicy, SchedulerLimits, limits_of
 from costplan.simulate.requests import SimRequests, all_at_once, closed_loop, open_loop
 from costplan.simulate.result import SimulationResult
-from costplan.simulate.run import simulate
+from costplan.simulate.run import simulate, table_for
 from costplan.simulate.step_table import StepTable, TableRange, step_table
 
 STEADY_REQUESTS_PER_CLIENT = 20
@@ -41,14 +42,15 @@ LONGEST = 5.0
 Tables = Callable[[KernelLatencyModel, SimRequests, SchedulerLimits], StepTable]
 
 
-def operate(model: KernelLatencyModel, load: Load, budget: KvBudget, tables: Tables | None = None) -> Point:
+def operate(model: KernelLatencyModel, load: Load, budget: KvBudget, tables: Tables | None = None, *,
+            drafts: Drafts | None = None) -> Point:
     """Means over the requests of one run; ``tables`` gives step times (None: tabulates ``model``, and keeps what it
     did). Raises DoesNotFitError if not one request fits."""
     tokens = max(1, math.ceil(load.isl + load.osl))
     limits = limits_of(budget, tokens)
     crowd = 2.0 * limits.max_num_seqs
     if load.kind is LoadKind.CONCURRENCY and load.value > max(crowd, MAX_REQUESTS):
-        return _waiting(operate(model, replace(load, value=crowd), budget, tables), load)
+        return _waiting(operate(model, replace(load, value=crowd), budget, tables, drafts=drafts), load)
     requests = requests_of(load)
     if requests.max_tokens > limits.capacity_tokens:  # lengths of at most what fits, as the run was possible
         widest = max(0.0, limits.capacity_tokens / tokens - 1.0)
@@ -62,7 +64,11 @@ def operate(model: KernelLatencyModel, load: Load, budget: KvBudget, tables: Tab
     if not policy.chunked_prefill:  # such an engine is only started with a budget that its longest prompt fits into
         room += int(requests.isl.max())
     limits = replace(limits, max_num_batched_tokens=max(limits.max_num_batched_tokens, room))
-    table = (tables or _table)(model, requests, limits)
+    if drafts is None:
+        table = (tables or _table)(model, requests, limits)
+    else:
+        table = table_for(drafts.parts(model, load.isl, load.osl), requests, limits)
+        requests = drafts.requests(requests)
     point = _point(simulate(requests, table, limits, policy), model, load, steady=_is_steady(load))
     if budget.limits.recv_interval > 1 and load.kind is not LoadKind.BATCH1:
         # a request arrives anywhere between two looks for new ones, which are so many decode steps apart
@@ -126,7 +132,8 @@ def _lognormal(equal: SimRequests, log_sd: float, seed: int) -> SimRequests:
     def drawn(name: str, lengths: NDArray[np.int64]) -> NDArray[np.int64]:
         mean = float(lengths[0])
         factor = np.minimum(np.exp(stream(seed, name).normal(0.0, log_sd, len(lengths))), LONGEST)
-        return np.asarray(np.maximum(1, np.rint(mean * factor / factor.mean())), np.int64)
+        whole: NDArray[np.int64] = np.maximum(1, np.rint(mean * factor / factor.mean())).astype(np.int64)
+        return whole
 
     return replace(equal, isl=drawn("simulate.isl", equal.isl), osl=drawn("simulate.osl", equal.osl))
 
@@ -157,7 +164,7 @@ def _point(result: SimulationResult, model: KernelLatencyModel, load: Load, *, s
     tpot = s.tpot.mean if s.tpot is not None else model.step_s(decode)
     prefill = result.prefill_step or BatchState(prefill_tokens=max(1, round(load.isl)), prefill_seqs=1)
     offered = load.value * load.osl if load.kind is LoadKind.RATE else math.inf
-    rate = float(np.sum(result.setup.osl)) / result.duration_s
+    rate = float(np.sum(result.setup.answer_tokens)) / result.duration_s
     if steady:  # without the drain at the end: Little's law, or what arrives
         rate = load.value * load.osl / s.e2e.mean if load.kind is LoadKind.CONCURRENCY else min(offered, s.output_tok_s)
         if load.kind is LoadKind.RATE and (s.achieved_over_offered or 0.0) >= SATURATED_SHARE:

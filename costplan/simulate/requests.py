@@ -23,6 +23,7 @@ class SimRequests:
     ``arrival_s isl osl`` [n]; prefix block ids of request i are ``hash_ids[hash_offsets[i]:hash_offsets[i + 1]]``,
     each of ``block_tokens`` tokens. ``tenant`` and ``priority`` (lower goes first) are [n] or None. With
     ``concurrency`` the loop is closed: each of so many clients sends its next request ``think_s`` after the answer.
+    ``answer_tokens`` [n] are the tokens that clients get where ``osl`` counts decode steps instead (None: the same).
     """
 
     arrival_s: Floats
@@ -35,12 +36,13 @@ class SimRequests:
     priority: Ints | None = None
     concurrency: int | None = None
     think_s: float = 0.0
+    answer_tokens: Ints | None = None
 
     def __post_init__(self) -> None:
         n = len(self.isl)
         if n == 0:
             raise InputError("no requests to simulate", hint="give at least one")
-        for name in ("arrival_s", "osl", "tenant", "priority"):
+        for name in ("arrival_s", "osl", "tenant", "priority", "answer_tokens"):
             column = getattr(self, name)
             if column is not None and len(column) != n:
                 raise InputError(f"{name} has {len(column)} values for {n} requests", where=name)

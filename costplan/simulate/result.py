@@ -56,7 +56,7 @@ class SimulationResult:
     @property
     def tpot_s(self) -> Floats:
         """(e2e - ttft) / (osl - 1); 0 for answers of one token, which have none."""
-        return _seconds(self.tally.finish - self.tally.first) / np.maximum(1, self.setup.osl - 1)
+        return _seconds(self.tally.finish - self.tally.first) / np.maximum(1, self.setup.answer_tokens - 1)
 
     @property
     def max_itl_s(self) -> Floats:
@@ -65,7 +65,7 @@ class SimulationResult:
 
     @property
     def has_tpot(self) -> NDArray[np.bool_]:
-        return self.setup.osl > 1
+        return self.setup.answer_tokens > 1
 
     @property
     def duration_s(self) -> float:

@@ -44,7 +44,8 @@ class Setup:
 
     A class is a pair (priority, tenant): its requests are served in order of arrival. ``class_rank`` [classes]
     counts priorities from 0; ``bucket_rate bucket_burst`` [tenants] in tokens, 0 where a tenant has no quota.
-    ``request_ticks`` pass between client and engine.
+    ``osl`` are decode steps, ``answer_tokens`` what clients get (drafts make them differ). ``request_ticks`` pass
+    between client and engine.
     ``refused`` holds a `Refusal` for every request given, ``kept`` [n] the places of those that run.
     """
 
@@ -54,6 +55,7 @@ class Setup:
     arrival: Ints
     isl: Ints
     osl: Ints
+    answer_tokens: Ints
     units: PrefixUnits
     request_class: Ints
     class_rank: Ints
@@ -101,10 +103,16 @@ def setup(requests: SimRequests, table: StepTable, limits: SchedulerLimits, poli
     arrival = np.rint(requests.arrival_s * TICKS_PER_S).astype(np.int64) + request
     return Setup(
         table, limits, policy, arrival[kept], requests.isl[kept].astype(np.int64),
-        requests.osl[kept].astype(np.int64), units.of(kept), classes[kept], rank, class_tenant, rates, bursts,
+        requests.osl[kept].astype(np.int64), _answers(requests)[kept].astype(np.int64), units.of(kept),
+        classes[kept], rank, class_tenant, rates, bursts,
         refused, kept,
         requests.concurrency or 0, ticks(requests.think_s) + request, running,
         ticks(limits.swap_s_per_block), request)
+
+
+def _answers(requests: SimRequests) -> Ints:
+    """Tokens that clients get [n]."""
+    return requests.osl if requests.answer_tokens is None else requests.answer_tokens
 
 
 def _classes(priority: Ints | None, tenant: Ints) -> tuple[Ints, Ints, Ints]:
@@ -134,5 +142,5 @@ def _refused(requests: SimRequests, limits: SchedulerLimits, policy: EnginePolic
         out[longest > limits.max_num_batched_tokens] = Refusal.PROMPT
     out[blocks > limits.num_blocks] = Refusal.KV
     if limits.max_model_len is not None:
-        out[held + 1 > limits.max_model_len] = Refusal.TOO_LONG
+        out[requests.isl + _answers(requests) > limits.max_model_len] = Refusal.TOO_LONG
     return out

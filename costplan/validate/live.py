@@ -87,7 +87,7 @@ def batch_of(case: StepCase) -> BatchState:
 
 def _latency_model(rows: RowsOf, spec: ModelSpec, device: GpuSpec, run: LiveRun) -> KernelLatencyModel:
     book = KernelBook([rows], device, device)
-    ops = StepBuilder(book, spec, Layout(), run.model.dtype, run.model.dtype).build()
+    ops = StepBuilder(book, spec, Layout(), run.model.dtype, run.model.dtype, page_size=run.how.page_size).build()
     return KernelLatencyModel(ops, Overhead(), measured_on=device.name, profiles=(rows.name,))
 
 

@@ -51,7 +51,7 @@ class RowsOf:
         paged = bool(self.how.page_size)
         wanted = "torch-sdpa-flash" if found.family == "attn_prefill" and self.how.attention.startswith("sdpa") else \
             _NAMES.get((self.how.attention, paged), self.how.attention)
-        exact = np.array([w == wanted for w in words], dtype=bool)
+        exact = np.array([wanted in (w, w.partition(":")[2]) for w in words], dtype=bool)  # backend:kernel
         like = np.array([self.how.attention.removesuffix("-packed") in w for w in words], dtype=bool)
         for chosen in (exact, like):
             rows = chosen[found.codes["kernel"]]

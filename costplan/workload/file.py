@@ -44,6 +44,10 @@ Names = Annotated[list[Text], Field(min_length=1, max_length=200), AfterValidato
 Counts = Annotated[list[Count], Field(min_length=1, max_length=100), AfterValidator(_distinct)]
 
 
+Drafts = Annotated[list[Annotated[int, Field(ge=1, le=16)]], Field(
+    min_length=1, max_length=16, description="guesses per cycle to choose from"), AfterValidator(_distinct)]
+
+
 class RateFile(Door):
     """Open-loop arrivals: so many requests per second, Poisson unless burstiness or cv is given."""
 
@@ -141,6 +145,17 @@ class HostedApiFile(Door):
     cached_input_usd_per_mtok: Annotated[float, Field(ge=0, le=1e6)] | None = None
 
 
+class SpeculativeFile(Door):
+    """Speculative decoding that a plan may use where it pays."""
+
+    draft: Annotated[Text, Field(description="mtp, eagle, ngram, or a model of the same vocabulary")]
+    acceptance: Annotated[float, Field(ge=0, le=1, description="share of its guesses that are kept")]
+    acceptance_spread: Annotated[float, Field(ge=0, le=1, description=(
+        "standard deviation of the acceptance between requests"))] = 0.1
+    draft_tokens: Drafts = Field(default=[4])
+    checkpoint: Annotated[Text, Field(description="repository or folder of the draft, for engine flags")] | None = None
+
+
 class WorkloadFile(Door):
     """A costplan workload: who asks for how much, how fast it must be, and what may be rented."""
 
@@ -159,6 +174,8 @@ class WorkloadFile(Door):
     diurnal: Annotated[list[Annotated[float, Field(ge=0, le=1e9)]], Field(
         min_length=24, max_length=24, description="relative load of each hour of the day")] | None = None
     hosted_api: HostedApiFile | None = None
+    speculative: SpeculativeFile | None = None
+    calibration: Annotated[Text, Field(description="file of costplan calibrate, relative to this one")] | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> WorkloadFile:

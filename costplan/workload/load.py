@@ -24,6 +24,7 @@ from costplan.workload.workload import (
     Metric,
     Slo,
     SloTarget,
+    Speculative,
     Tenant,
     Workload,
 )
@@ -55,7 +56,19 @@ def workload_of(doc: YamlDocument, folder: Path, path: Path | None = None) -> Wo
         candidates=Candidates(**_tuples(file.candidates)), constraints=Constraints(**_tuples(file.constraints)),
         tenants=tuple(Tenant(**dict(t)) for t in file.tenants or ()), diurnal=_diurnal(file.diurnal),
         hosted_api=HostedApi(**dict(file.hosted_api)) if file.hosted_api else None,
-        description=file.description or "", model_path=_model_path(file.model, folder), path=path)
+        description=file.description or "", model_path=_model_path(file.model, folder),
+        calibrations=_calibrations(doc, file.calibration, folder),
+        speculative=Speculative(**_tuples(file.speculative)) if file.speculative else None, path=path)
+
+
+def _calibrations(doc: YamlDocument, named: str | None, folder: Path) -> tuple[Path, ...]:
+    if named is None:
+        return ()
+    path = folder / named
+    if not path.is_file():
+        raise InputError(f"calibration: no such file {path}", where=doc.where(("calibration",)),
+                         hint="a path is relative to the workload file; costplan calibrate writes one")
+    return (path,)
 
 
 def options_of(t: TraceFile) -> ReadOptions:

@@ -76,6 +76,20 @@ class Constraints:
 
 
 @dataclass(frozen=True, slots=True)
+class Speculative:
+    """Speculative decoding that a plan may use: who drafts, how often its guesses are kept, and how many to try.
+
+    ``draft`` is mtp, eagle, ngram or a model; ``checkpoint`` is what engines load it from.
+    """
+
+    draft: str
+    acceptance: float
+    acceptance_spread: float = 0.1
+    draft_tokens: tuple[int, ...] = (4,)
+    checkpoint: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Tenant:
     """One user of the service: ``share`` of all requests, lower ``priority`` first."""
 
@@ -100,7 +114,8 @@ class Workload:
     """Arrivals, lengths, shared prefixes, limits and choices.
 
     Lengths come from ``lengths`` or, where that is None, from the requests of ``trace`` in their order.
-    ``model_path`` is set where ``model`` is a path. ``diurnal`` holds 24 weights of mean 1.
+    ``model_path`` is set where ``model`` is a path; ``calibrations`` are files of own runs.
+    ``diurnal`` holds 24 weights of mean 1.
     """
 
     name: str
@@ -117,6 +132,8 @@ class Workload:
     hosted_api: HostedApi | None = None
     description: str = ""
     model_path: Path | None = None
+    calibrations: tuple[Path, ...] = ()
+    speculative: Speculative | None = None
     path: Path | None = field(default=None, compare=False)
 
     @property

@@ -13,6 +13,7 @@ MAP = {
     "core": set(),
     "catalog": {"core"},
     "workload": {"core"},
+    "history": {"core"},
     "profile": {"core"},
     "campaign": {"core", "catalog", "workload", "profile", "perf", "simulate", "plan"},
     "kernels": {"core", "profile"},
@@ -20,10 +21,11 @@ MAP = {
     "simulate": {"core", "workload", "perf"},
     "plan": {"core", "catalog", "workload", "profile", "perf", "simulate"},
     "validate": {"core", "catalog", "workload", "profile", "perf", "simulate", "plan"},
-    "report": {"core", "catalog", "workload", "profile", "perf", "simulate", "plan", "validate", "campaign"},
+    "report": {"core", "catalog", "workload", "profile", "perf", "simulate", "plan", "validate", "campaign",
+               "history", "kernels"},
     "ci": {"core", "profile", "plan", "report"},
 }
-MAP["api"] = set(MAP) - {"ci", "report", "campaign"}  # costplan/api.py, the library in five lines
+MAP["api"] = set(MAP) - {"ci", "history", "report", "campaign"}  # costplan/api.py, the library in five lines
 MAP["cli"] = set(MAP)
 ACCELERATOR = {
     "torch", "triton", "flash_attn", "flashinfer", "vllm", "sglang", "tensorrt_llm", "jax", "cupy", "numba"}

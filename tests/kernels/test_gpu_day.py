@@ -76,6 +76,7 @@ def test_a_failed_step_is_told_and_packed(program: ModuleType, tmp_path: Path,
 
 def test_steps_name_what_is_in_the_repository(program: ModuleType, tmp_path: Path) -> None:
     steps = program.steps("cuda", ["chat", "code"], ["llama-3.1-8b"], "9m", tmp_path)
-    assert [s.name for s in steps] == ["doctor", "smoke", "profile-chat", "profile-code", "live-llama-3.1-8b"]
-    files = [Path(w) for s in steps for w in s.command if w.endswith((".yaml", "gpu_smoke.py"))]
-    assert len(files) == 3 and all(f.is_file() for f in files)
+    assert [s.name for s in steps] == ["doctor", "smoke", "profile-chat", "profile-code", "live-llama-3.1-8b",
+                                       "claims"]
+    files = [Path(w) for s in steps for w in s.command if w.endswith((".yaml", ".py"))]
+    assert len(files) == 4 and all(f.is_file() for f in files)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,6 +13,8 @@ from costplan.core.errors import InputError
 from costplan.kernels.finish import RAW_FILE, finish
 from costplan.kernels.journal import Journal
 from costplan.kernels.session import SENTINEL, Session, Settings
+from costplan.profile.sample_check import check_samples
+from costplan.profile.samples import read_samples
 from costplan.profile.store import Profile
 from tests.kernels.measuring import DECODES, GEMMS, NAMES, Answers, FixedCases
 
@@ -155,3 +158,40 @@ def test_nothing_measured_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="nothing could be measured") as e:
         profile(tmp_path / "p", s)
     assert "RuntimeError: no" in (e.value.hint or "")
+
+
+class Busy(Answers):
+    """A machine on which everything takes three times as long during some of the requests."""
+
+    def __init__(self, busy: range) -> None:
+        super().__init__()
+        self.busy, self.asked = busy, 0
+
+    def __call__(self, domain: str, request: Mapping[str, Any], timeout_s: float) -> dict[str, Any]:
+        reply = super().__call__(domain, request, timeout_s)
+        self.asked += 1
+        if self.asked in self.busy:
+            for r in reply.get("regimes", ()):
+                r |= {"samples_ns": [3 * x for x in r["samples_ns"]], "median_s": 3 * r["median_s"]}
+            if "ceilings" in reply:
+                reply["ceilings"] = {**reply["ceilings"], "copy_bytes_per_s": 1e9}
+        return reply
+
+
+@pytest.mark.parametrize("busy", [range(1, 12), range(8, 20), range(20, 30)])
+def test_what_was_measured_on_a_busy_machine_is_measured_again(tmp_path: Path, busy: range) -> None:
+    calm = session(tmp_path / "calm", Answers())
+    measured(calm, FixedCases(GEMMS, DECODES))
+    s = session(tmp_path / "busy", Busy(busy))
+    measured(s, FixedCases(GEMMS, DECODES))
+    ours, theirs = profile(tmp_path / "p", s), profile(tmp_path / "q", calm)
+    for family in ("gemm", "attn_decode"):
+        a, b = ours.table(family), theirs.table(family)
+        assert a is not None and b is not None
+        assert a.columns["latency_s"].tolist() == b.columns["latency_s"].tolist()
+    assert ours.manifest.origin["disturbed"] == 0
+    assert ours.manifest.origin["sentinel"]["drift"] > 1
+    assert ours.manifest.origin["ceilings"]["copy_bytes_per_s"] == 2e10
+    samples = read_samples(ours)
+    assert samples is not None and any(x.disturbed for x in samples.sampled)
+    assert check_samples(ours, samples) == sum(len(t) for f in ours.families if (t := ours.table(f)) is not None)

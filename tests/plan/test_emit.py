@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import shutil
@@ -18,9 +19,11 @@ from hypothesis import strategies as st
 
 from costplan.catalog.models import model as model_named
 from costplan.core.errors import CostplanError, DoesNotFitError, InputError, UnknownNameError
+from costplan.perf.drafting import Drafting
 from costplan.perf.layout import Layout
 from costplan.plan.config import EngineConfig
 from costplan.plan.emit import Emitted, Kind, emit
+from costplan.plan.emit_drafts import NAME_IT
 from costplan.plan.emit_facts import engine_facts, engine_names
 
 GOLDENS = Path(__file__).parent / "goldens"
@@ -42,11 +45,14 @@ VLLM_033 = {
     "--host", "--port", "--tensor-parallel-size", "--pipeline-parallel-size", "--data-parallel-size",
     "--enable-expert-parallel", "--dtype", "--quantization", "--kv-cache-dtype", "--block-size",
     "--gpu-memory-utilization", "--max-model-len", "--max-num-seqs", "--max-num-batched-tokens",
-    "--enable-prefix-caching", "--no-enable-prefix-caching", "--enable-chunked-prefill", "--no-enable-chunked-prefill"}
+    "--enable-prefix-caching", "--no-enable-prefix-caching", "--enable-chunked-prefill", "--no-enable-chunked-prefill",
+    "--speculative-config"}
 SGLANG_0523 = {
     "--model-path", "--host", "--port", "--tp-size", "--pp-size", "--attn-dp-size", "--ep-size", "--dtype",
     "--quantization", "--kv-cache-dtype", "--page-size", "--mem-fraction-static", "--context-length",
-    "--max-running-requests", "--chunked-prefill-size", "--max-prefill-tokens", "--disable-radix-cache"}
+    "--max-running-requests", "--chunked-prefill-size", "--max-prefill-tokens", "--disable-radix-cache",
+    "--speculative-algorithm", "--speculative-draft-model-path", "--speculative-num-steps", "--speculative-eagle-topk",
+    "--speculative-num-draft-tokens"}
 
 
 def words(out: Emitted) -> list[str]:
@@ -75,6 +81,33 @@ def test_goldens(name: str) -> None:
     assert emit(config, engine, **extra).text == (GOLDENS / name).read_text(encoding="utf-8")
 
 
+@pytest.mark.parametrize(("draft", "method", "algorithm", "kind", "path"), [
+    ("eagle", "eagle3", "EAGLE3", "Eagle3", "org/head"), ("ngram", "ngram", "NGRAM", "NGram", None),
+    ("llama-3.2-1b", "draft_model", "STANDALONE", "Draft_Target", "org/head")])
+def test_drafts_in_the_words_of_each_engine(draft: str, method: str, algorithm: str, kind: str,
+                                            path: str | None) -> None:
+    drafts = Drafting(draft, 0.7, 3, checkpoint="org/head")
+    told = json.loads(flag(emit(replace(LLAMA, speculative=drafts), "vllm"), "--speculative-config") or "")
+    assert told == {"method": method, "num_speculative_tokens": 3} | ({"model": path} if path else {})
+    sglang = emit(replace(SGLANG, speculative=drafts), "sglang")
+    assert flag(sglang, "--speculative-algorithm") == algorithm
+    assert flag(sglang, "--speculative-num-draft-tokens") == "4"
+    assert flag(sglang, "--speculative-draft-model-path") == path
+    trtllm = emit(replace(TRTLLM, speculative=drafts), "trtllm")
+    _check_trtllm(yaml.safe_load(trtllm.text))
+    assert yaml.safe_load(trtllm.text)["speculative_config"] == (
+        {"decoding_type": kind, "max_draft_len": 3} | ({"speculative_model": path} if path else {}))
+
+
+def test_a_head_that_nobody_named_is_asked_for() -> None:
+    out = emit(replace(LLAMA, speculative=Drafting("eagle", 0.7)), "vllm")
+    assert any(NAME_IT in n for n in out.notes)
+    with pytest.raises(InputError, match="not a model"):
+        emit(replace(LLAMA, speculative=Drafting("eagle", 0.7, checkpoint="a; rm -rf b")), "vllm")
+    with pytest.raises(InputError, match="multi-token prediction"):
+        emit(replace(LLAMA, speculative=Drafting("mtp", 0.7)), "vllm")
+
+
 def test_flags_are_those_of_the_version() -> None:
     assert engine_facts("vllm").flags == VLLM_033
     assert engine_facts("sglang").flags == SGLANG_0523
@@ -95,7 +128,9 @@ configs = st.builds(
     kv_dtype=st.sampled_from(["auto", "bf16", "fp16", "fp8", "nvfp4"]),
     block_size=st.sampled_from([1, 8, 16, 32, 48, 64, 128, 256]), max_num_seqs=st.integers(1, 1100),
     max_num_batched_tokens=st.integers(1000, 32768), max_model_len=st.integers(256, 32768),
-    memory_fraction=st.floats(0.3, 1.0), prefix_caching=st.booleans(), chunked_prefill=st.booleans())
+    memory_fraction=st.floats(0.3, 1.0), prefix_caching=st.booleans(), chunked_prefill=st.booleans(),
+    speculative=st.none() | st.builds(Drafting, st.sampled_from(["eagle", "ngram", "mtp", "qwen3-0.6b"]), st.just(0.7),
+                                      st.integers(1, 16)))
 
 
 @settings(max_examples=150, deadline=None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import date
 
@@ -13,6 +14,7 @@ from costplan.catalog.price import Price, Purchase
 from costplan.core.evidence import Estimate, Evidence
 from costplan.core.units import GIB
 from costplan.perf.batch import BatchState
+from costplan.perf.explain import KernelRow
 from costplan.perf.kv_budget import KvBudget
 from costplan.perf.kv_pool import KvPool, PoolGroup
 from costplan.perf.latency import StepTime
@@ -24,6 +26,7 @@ from costplan.perf.timed import Timing
 from costplan.perf.weights import WeightBytes
 from costplan.plan.config import EngineConfig
 from costplan.plan.cost import Cost
+from costplan.plan.day import hours
 from costplan.plan.types import (
     Binding,
     BreakEven,
@@ -48,6 +51,9 @@ from costplan.plan.types import (
 )
 from costplan.profile.manifest import Manifest
 from costplan.report.answer import Answer
+from costplan.report.html.page import rendered
+from costplan.report.html.plan_page import plan_page
+from costplan.report.roofline_text import RooflineView
 from costplan.workload.arrivals import GammaArrivals
 from costplan.workload.lengths import Fixed, JointLengths
 from costplan.workload.workload import Constraints, HostedApi, Metric, Slo, SloTarget, Workload
@@ -156,3 +162,25 @@ def infeasible(planset: PlanSet) -> PlanSet:
     ways = (Relaxation("slo", "ttft p95 1 s", "ttft p95 1.4 s (x 1.40) on 2 x h100_sxm tp1", None),
             Relaxation("max_gpus", "2", "4 (h100_sxm tp1)", None))
     return replace(planset, plans=(), pareto=(), losers=(), sensitivities=(), relaxations=ways, same_precision=None)
+
+
+@pytest.fixture
+def steps() -> dict[str, RooflineView]:
+    """A mean step of each phase: one matrix product and one all-reduce."""
+    rows = [KernelRow("gemm", "gate_up", 80.0, 2.0e11, 1.0e9, 4e-4, 5e-4, 0.1, "bandwidth", Evidence.MEASURED),
+            KernelRow("comm", "all-reduce", 80.0, None, None, 1e-5, 2e-5, 0.1, "network", Evidence.ANALYTIC)]
+    return {phase: RooflineView(phase, gpu("h100_sxm"), BatchState(32, 70_000), rows, 0.05, 0.001, "made")
+            for phase in ("decode", "prefill")}
+
+
+@pytest.fixture
+def drawn(steps: dict[str, RooflineView]) -> Callable[[PlanSet], str]:
+    """Renders a plan set as a page, with a day and a roofline where it has an answer."""
+    return lambda s: page_of(s, steps)
+
+
+def page_of(s: PlanSet, steps: dict[str, RooflineView]) -> str:
+    asked = replace(s, workload=replace(s.workload, diurnal=tuple([0.5] * 12 + [1.5] * 12)))
+    day = hours(s.best, asked.workload) if s.best is not None else ()
+    return rendered(plan_page(asked, steps=steps if s.best is not None else {}, hours=day, behind={},
+                              inputs={"prices_sha256": "ab" * 32}))

@@ -16,7 +16,7 @@ import pytest
 from costplan.catalog.model_spec import ModelSpec
 from costplan.catalog.models import model as find_model
 from costplan.cli import app as cli
-from costplan.core.errors import DoesNotFitError, InputError, ProfileError
+from costplan.core.errors import CostplanError, DoesNotFitError, InputError, ProfileError
 from costplan.profile.ai_schema import make_table
 from costplan.profile.families import FAMILIES
 from costplan.profile.manifest import Manifest
@@ -213,7 +213,7 @@ def test_a_profile_without_a_known_device_is_refused() -> None:
     bare = Manifest("p", "cpu_here", "costplan", None, {}, {}, (), {}, "none", {})
     with pytest.raises(ProfileError, match="which nothing describes"):
         device_of(bare)
-    with pytest.raises(ProfileError, match="device_spec"):
+    with pytest.raises(CostplanError, match="device_spec"):
         device_of(replace(bare, origin={"device_spec": {"speed": 1}}))
     assert device_of(replace(bare, gpu="h200_sxm")).name == "h200_sxm"
 

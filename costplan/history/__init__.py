@@ -1,0 +1,1 @@
+"""Cost over time: plans and what really happened, kept, compared, and watched."""
