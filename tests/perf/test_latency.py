@@ -15,6 +15,7 @@ from costplan.perf.batch import BatchState
 from costplan.perf.latency import KernelLatencyModel
 from costplan.perf.layout import Layout
 from costplan.perf.ops import equal_square
+from costplan.perf.overhead import BOUNDS
 from costplan.perf.roofline import causal_pairs
 
 DECODE = BatchState(decode_seqs=32, decode_kv_tokens=32 * 2048)
@@ -63,7 +64,8 @@ def test_a_decode_step_reads_the_weights_at_a_bandwidth_that_was_measured(engine
     read_s = 2 * read / tp / gpu(gpu_name).mem_bandwidth_bytes_per_s
     for seqs in (1, 8):
         step = m.step(BatchState(seqs, seqs * 1024))
-        assert 0.8 * read_s < step.parts["gemm"] + step.parts["head"] < 1.6 * read_s + 1e-3
+        most = BOUNDS["gemm_small"][1] * 1.35  # measured kernels themselves take up to 1.35 times the read at peak
+        assert 0.8 * read_s < step.parts["gemm"] + step.parts["head"] < most * read_s + 0.5e-3
 
 
 def test_prefill_of_a_long_prompt_is_compute_bound_and_near_half_of_peak() -> None:
@@ -78,7 +80,7 @@ def test_prefill_of_a_long_prompt_is_compute_bound_and_near_half_of_peak() -> No
 def test_more_work_never_takes_less_time(seqs: int, kv: int, prompt: int) -> None:
     m = llama()
     base = m.step_s(BatchState(seqs, seqs * kv, prompt, 0, int(prompt > 0)))
-    slack = 0.97  # measured kernels are not monotone to the last percent
+    slack = 0.95  # measured matrix products of 2 tokens take 4 % longer than of 4
     assert m.step_s(BatchState(seqs, 2 * seqs * kv, prompt, 0, int(prompt > 0))) >= slack * base
     assert m.step_s(BatchState(seqs, seqs * kv, prompt + 1024, 0, 1)) >= slack * base
     assert m.step_s(BatchState(2 * seqs, 2 * seqs * kv, prompt, 0, int(prompt > 0))) >= slack * base
