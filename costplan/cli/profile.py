@@ -120,10 +120,12 @@ def list_command(as_json: _JsonFlag = False) -> None:
     if as_json:
         _print_json([_listed(p) for p in found])
         return
-    _table(("profile", "gpu", "engine", "rows", "collected", "folder"), [
-        (p.name, "", "", "", f"unusable: {p.error}", str(p.folder)) if p.manifest is None else
-        (p.name, p.manifest.gpu, p.manifest.engine, f"{sum(t.rows for t in p.manifest.tables.values()):,}",
-         " to ".join(p.manifest.collected) or "not recorded", str(p.folder)) for p in found])
+    for folder in dict.fromkeys(p.folder.parent for p in found):
+        typer.echo(f"\nin {folder}")
+        _table(("profile", "rows", "collected"), [
+            (p.name, "", f"unusable: {p.error}") if p.manifest is None else
+            (p.name, f"{sum(t.rows for t in p.manifest.tables.values()):,}",
+             " to ".join(p.manifest.collected) or "not recorded") for p in found if p.folder.parent == folder])
 
 
 def _listed(p: Listed) -> dict[str, Any]:
@@ -164,7 +166,7 @@ def _print_facts(found: Profile, raw: RawSummary | None) -> None:
     from costplan.report.profile_text import machine_facts, sample_facts
 
     m = found.manifest
-    origin = " ".join(str(m.origin[k]) for k in ("package", "package_version") if m.origin.get(k))
+    origin = " ".join(str(m.origin[k]) for k in ("tool", "package", "package_version") if m.origin.get(k))
     facts = [("profile", m.name), ("folder", str(found.folder)), ("gpu", f"{m.gpu} ({m.device or 'device unknown'})"),
              ("engine", m.engine), ("collected", " to ".join(m.collected) or "not recorded"),
              ("origin", origin or "not recorded"), ("licence", m.licence)]
