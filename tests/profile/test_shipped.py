@@ -8,15 +8,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from costplan.catalog.gpus import gpus
+from costplan.catalog.gpus import gpu, shipped_gpus
 from costplan.core.shipped import shipped_dir
+from costplan.perf.devices import device_of, open_profile
 from costplan.profile.coverage import coverage
 from costplan.profile.families import FAMILIES
 from costplan.profile.merge import columns_of, group_ids
+from costplan.profile.sample_check import check_samples
+from costplan.profile.samples import read_samples
 from costplan.profile.store import Profile
 
 FOLDER = shipped_dir("profiles")
 NAMES = sorted(p.parent.name for p in FOLDER.glob("*/manifest.json"))
+OURS = sorted(n for n in NAMES if n.endswith("-costplan"))
+IMPORTED = sorted(set(NAMES) - set(OURS))
 NEEDED = ("h100_sxm", "h200_sxm", "a100_80gb_sxm", "l40s", "b200_sxm")
 
 
@@ -24,8 +29,11 @@ def test_the_gpus_that_were_promised_are_there() -> None:
     assert {f"{g}-{e}" for g in NEEDED for e in ("vllm", "sglang", "trtllm")} <= set(NAMES)
 
 
-def test_every_gpu_is_in_the_catalogue() -> None:
-    assert {Profile.load(FOLDER / n).gpu for n in NAMES} <= set(gpus())
+def test_every_device_is_in_the_catalogue_or_described() -> None:
+    assert {Profile.load(FOLDER / n).gpu for n in IMPORTED} <= set(shipped_gpus())
+    for name in OURS:
+        p = open_profile(FOLDER / name)
+        assert (device_of(p.manifest, name) is None) == (p.gpu in shipped_gpus()) and gpu(p.gpu).name == p.gpu
 
 
 def test_all_together_stay_within_25_mb_and_each_within_a_few() -> None:
@@ -34,7 +42,17 @@ def test_all_together_stay_within_25_mb_and_each_within_a_few() -> None:
     assert max(sizes.values()) <= 3e6
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", OURS)
+def test_what_we_measured_is_its_samples(name: str) -> None:
+    p = Profile.load(FOLDER / name)
+    assert (p.name, f"{p.gpu}-{p.engine}") == (name, name)
+    samples = read_samples(p)
+    assert samples is not None and p.manifest.origin["disturbed"] == 0
+    assert check_samples(p, samples) == sum(t.rows for t in p.manifest.tables.values()) > 0
+    assert p.manifest.origin["workload"]["held_out"]["median"] <= 0.05
+
+
+@pytest.mark.parametrize("name", IMPORTED)
 def test_every_table_is_whole_and_sane(name: str) -> None:
     p = Profile.load(FOLDER / name)
     assert (p.name, f"{p.gpu}-{p.engine}") == (name, name)
@@ -52,7 +70,7 @@ def test_every_table_is_whole_and_sane(name: str) -> None:
             assert len(set(entry.vocab[n])) == len(entry.vocab[n]) and all(w for w in entry.vocab[n])
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", IMPORTED)
 def test_every_row_that_was_read_is_accounted_for(name: str) -> None:
     p = Profile.load(FOLDER / name)
     for family, entry in p.manifest.tables.items():
@@ -71,7 +89,7 @@ def test_the_h200_can_serve_any_kind_of_model() -> None:
 
 
 def test_small_gemms_were_timed_from_a_graph() -> None:
-    for name in NAMES:
+    for name in IMPORTED:
         gemm = Profile.load(FOLDER / name).table("gemm")
         assert gemm is not None
         small = (gemm.columns["m"] <= 16) & (gemm.columns["n"] <= 2048) & (gemm.columns["k"] <= 2048)
