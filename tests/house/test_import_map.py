@@ -22,7 +22,7 @@ MAP = {
     "plan": {"core", "catalog", "workload", "profile", "perf", "simulate"},
     "validate": {"core", "catalog", "workload", "profile", "perf", "simulate", "plan"},
     "report": {"core", "catalog", "workload", "profile", "perf", "simulate", "plan", "validate", "campaign",
-               "history", "kernels"},
+               "history"},
     "ci": {"core", "profile", "plan", "report"},
 }
 MAP["api"] = set(MAP) - {"ci", "history", "report", "campaign"}  # costplan/api.py, the library in five lines
