@@ -28,11 +28,9 @@ class Pass:
 
 def all_passes(entries: Iterable[Entry]) -> dict[tuple[Case, str], list[Pass]]:
     """Every pass by case and kernel in the order of measuring; sentinels are none."""
-    lines = [e for e in entries if "regimes" in e]
-    slow = disturbed([e["regimes"][0]["median_s"] if e.get("sentinel") else None for e in lines])
     out: dict[tuple[Case, str], list[Pass]] = {}
-    for e, is_slow in zip(lines, slow, strict=True):
-        if not e.get("sentinel"):
+    for e, is_slow in _marked(entries):
+        if "regimes" in e and not e.get("sentinel"):
             out.setdefault((Case.from_json(e["case"]), str(e["kernel"])), []).append(Pass(e, is_slow))
     return out
 
@@ -40,6 +38,18 @@ def all_passes(entries: Iterable[Entry]) -> dict[tuple[Case, str], list[Pass]]:
 def kept_passes(entries: Iterable[Entry]) -> dict[tuple[Case, str], list[Pass]]:
     """The passes that a row is made of: the calm ones where there are any."""
     return {key: calm(found, lambda p: p.disturbed) for key, found in all_passes(entries).items()}
+
+
+def _marked(entries: Iterable[Entry]) -> list[tuple[Entry, bool]]:
+    """What was timed, in the order of measuring, with whether other work disturbed it."""
+    lines = [e for e in entries if "regimes" in e or "ceilings" in e]
+    slow = disturbed([e["regimes"][0]["median_s"] if e.get("sentinel") else None for e in lines])
+    return list(zip(lines, slow, strict=True))
+
+
+def doubtful_ceilings(entries: Iterable[Entry]) -> bool:
+    """Whether the device's limits were only measured on a busy machine."""
+    return all(is_slow for e, is_slow in _marked(entries) if "ceilings" in e)
 
 
 def best_ceilings(entries: Iterable[Entry]) -> dict[str, Any]:

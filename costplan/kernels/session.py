@@ -11,10 +11,9 @@ from costplan.core.errors import InputError
 from costplan.core.rng import stream
 from costplan.kernels.backend import Backend
 from costplan.kernels.journal import Journal
-from costplan.kernels.passes import kept_passes
+from costplan.kernels.passes import doubtful_ceilings, kept_passes
 from costplan.kernels.registry import backends
 from costplan.profile.case import Case
-from costplan.profile.disturbance import disturbed
 
 Ask = Callable[[str, Mapping[str, Any], float], dict[str, Any]]
 Entry = dict[str, Any]
@@ -143,7 +142,7 @@ class Session:
                 break
             cases += added
             whole = self._pass(added, 1, first_pass_s, chooser)
-        known = list(dict.fromkeys(c for c, _ in self._measured()))
+        known = list(dict.fromkeys(case for case, _ in kept_passes(self.journal.entries)))
         twice = self._pass(known, 2, self.settings.budget_s, chooser)
         self._sentinel()
         twice = twice and self._repeat_disturbed(chooser)
@@ -153,10 +152,7 @@ class Session:
 
     def _repeat_disturbed(self, chooser: Chooser) -> bool:
         """Limits and cases that only a busy machine was asked for, once more; False where the budget ended it."""
-        lines = [e for e in self.journal.entries if "ceilings" in e or "regimes" in e]
-        slow = disturbed([e["regimes"][0]["median_s"] if e.get("sentinel") else None for e in lines])
-        doubtful = all(s for e, s in zip(lines, slow, strict=True) if "ceilings" in e)
-        if doubtful and self._spent_s < self.settings.budget_s:
+        if doubtful_ceilings(self.journal.entries) and self._spent_s < self.settings.budget_s:
             self._ask_ceilings()
         for pass_ in (3, 4):
             again = [case for (case, _), found in kept_passes(self.journal.entries).items() if found[0].disturbed]
@@ -234,11 +230,6 @@ class Session:
         kept = kept_passes(self.journal.entries).items()
         return {(case, str(found[0].entry["backend"])) for (case, _), found in kept
                 if pass_ == 2 or found[0].disturbed}
-
-    def _measured(self) -> list[tuple[Case, str]]:
-        """Cases and backends with a result."""
-        return [(Case.from_json(e["case"]), str(e["backend"])) for e in self.journal.entries
-                if "regimes" in e and not e.get("sentinel")]
 
     def _unsupported(self, case: Case, b: Backend, reason: str) -> None:
         if (case.key, b.name, 0) not in self._done:

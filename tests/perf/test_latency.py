@@ -46,7 +46,7 @@ def test_the_quick_sum_is_the_full_one(seqs: int, kv: int, prompt: int) -> None:
     assert m.step_s(batch) == pytest.approx(m.step(batch).seconds, rel=1e-12)
 
 
-def test_llama_8b_decode_lies_between_its_weight_read_and_twice_that() -> None:
+def test_the_kernels_of_llama_8b_decode_take_one_to_two_weight_reads() -> None:
     weights = 2 * 8.03e9 - 2 * 128256 * 4096  # without the embedding
     ideal = weights / 4.8e12
     step = llama().step(BatchState(1, 1024))
