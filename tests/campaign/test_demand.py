@@ -87,4 +87,5 @@ def test_any_workload_and_model_gives_valid_affordable_cases(isl: float, osl: fl
     consistent(c.demand)
     design = initial(c.demand, device, c.max_case_s)
     assert all(fits(w.case, device) and w.seconds <= c.max_case_s and w.value >= 0 for w in design)
-    assert {k.family for k in c.demand.kernels} <= {w.case.family for w in design}
+    if device is H200:  # on a small CPU every prompt of a long workload may take longer than a case may
+        assert {k.family for k in c.demand.kernels} <= {w.case.family for w in design}
